@@ -1,0 +1,160 @@
+// What a CUDA driver lends: memory, address space, streams, launches. One interface, two lanes.
+// Every public call passes the gate, so each is a step of the scheduler and a point where a fault
+// may strike; the lanes implement the do_ functions and know nothing of faults.
+//
+// Answers and side effects are those of facts that were measured on an H200 (driver 580.159); the
+// semantics table in tests/ runs the same rows on both lanes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "harness/device/launch.hpp"
+#include "harness/device/profile.hpp"
+#include "harness/device/status.hpp"
+#include "harness/fault/call.hpp"
+
+namespace drought {
+
+enum class Lane : std::uint8_t { host, cuda };
+
+struct Event { std::uint64_t id = 0; };
+struct MemoryHandle { std::uint64_t id = 0; };  ///< cuMemCreate's physical memory; 0 is none.
+struct MemInfo { std::size_t free_bytes = 0, total_bytes = 0; };
+enum class Protection : std::uint8_t { none, read, read_write };
+enum class PointerKind : std::uint8_t { unregistered, host, device };
+struct HostRegistration { bool mapped = true; bool read_only = false; };
+
+class Device {
+ public:
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+  virtual ~Device() = default;
+
+  virtual Lane lane() const = 0;
+  const Profile& profile() const { return profile_; }
+
+  /// `gate` outlives its use here; nullptr takes it away.
+  void set_gate(CallGate* gate) { gate_ = gate; }
+  CallGate* gate() const { return gate_; }
+
+  // --- cudaMalloc ---------------------------------------------------------------------------------
+  /// bytes == 0 succeeds and leaves `out` as it is; a refusal sets it to null.
+  Status malloc(void*& out, std::size_t bytes, Tag tag = {});
+  /// null succeeds. Anything but the start of a live block: invalid_value. Waits for running work.
+  Status free(void* block, Tag tag = {});
+  Status mem_info(MemInfo& out);
+  Status pointer_kind(const void* pointer, PointerKind& out);
+
+  // --- pinned and registered host memory ----------------------------------------------------------
+  Status malloc_host(void*& out, std::size_t bytes, Tag tag = {});
+  Status free_host(void* block);
+  Status host_register(const void* begin, std::size_t bytes, HostRegistration how);
+  Status host_unregister(const void* begin);
+
+  // --- virtual memory management ------------------------------------------------------------------
+  Status mem_create(MemoryHandle& out, std::size_t bytes, Tag tag = {});
+  Status mem_release(MemoryHandle handle);
+  Status address_reserve(void*& out, std::size_t bytes);
+  Status address_free(void* begin, std::size_t bytes);
+  Status mem_map(void* begin, std::size_t bytes, std::size_t offset, MemoryHandle handle);
+  Status mem_unmap(void* begin, std::size_t bytes);
+  Status mem_set_access(void* begin, std::size_t bytes, Protection protection);
+
+  // --- streams and events -------------------------------------------------------------------------
+  Status stream_create(Stream& out);
+  Status stream_destroy(Stream stream);
+  Status stream_synchronize(Stream stream);
+  Status stream_wait_event(Stream stream, Event event);
+  Status event_create(Event& out);
+  Status event_destroy(Event event);
+  Status event_record(Event event, Stream stream);
+  /// not_ready while work before the record is pending.
+  Status event_query(Event event);
+  Status event_synchronize(Event event);
+  Status synchronize();
+
+  // --- work ---------------------------------------------------------------------------------------
+  /// Asynchronous on `stream`. A range that leaves its allocation: invalid_value, nothing is done.
+  Status memset(void* to, std::uint8_t value, std::size_t bytes, Stream stream = {});
+  /// Any direction, by the kinds of the two pointers. Host to device from pageable memory has been
+  /// read when the call returns; a copy to pageable host memory has finished.
+  Status memcpy(void* to, const void* from, std::size_t bytes, Stream stream = {});
+  /// Geometry the chip cannot run: invalid_value, context healthy. A kernel's illegal address shows
+  /// at the next synchronising call and is sticky.
+  Status launch(const Launch& launch);
+
+  // --- the last-error slot, and what is not a CUDA call ---------------------------------------------
+  /// cudaGetLastError: the slot, which is cleared unless the error is sticky.
+  Status take_last_error();
+  Status peek_last_error() const { return last_error_; }
+
+  /// Makes another process hold `bytes` of this device under `name` (0: it ends). The first bytes also
+  /// cost its context. memory_allocation, and nothing changes, when they do not fit.
+  virtual Status set_peer(std::string_view name, std::size_t bytes) = 0;
+
+  /// Whether kernels run. In shapes mode every operand is still checked and no payload is touched.
+  enum class Work : std::uint8_t { full, shapes };
+  Work work() const { return work_; }
+
+  /// A pointer as an offset from this device's base, so that two runs print the same report.
+  virtual std::uint64_t offset_of(const void* pointer) const = 0;
+
+ protected:
+  Device(const Profile& profile, Work work) : profile_(profile), work_(work) {}
+
+  virtual Status do_malloc(void*& out, std::size_t bytes) = 0;
+  virtual Status do_free(void* block) = 0;
+  virtual Status do_mem_info(MemInfo& out) = 0;
+  virtual Status do_pointer_kind(const void* pointer, PointerKind& out) = 0;
+  virtual Status do_malloc_host(void*& out, std::size_t bytes) = 0;
+  virtual Status do_free_host(void* block) = 0;
+  virtual Status do_host_register(const void* begin, std::size_t bytes, HostRegistration how) = 0;
+  virtual Status do_host_unregister(const void* begin) = 0;
+  virtual Status do_mem_create(MemoryHandle& out, std::size_t bytes) = 0;
+  virtual Status do_mem_release(MemoryHandle handle) = 0;
+  virtual Status do_address_reserve(void*& out, std::size_t bytes) = 0;
+  virtual Status do_address_free(void* begin, std::size_t bytes) = 0;
+  virtual Status do_mem_map(void* begin, std::size_t bytes, std::size_t offset, MemoryHandle handle) = 0;
+  virtual Status do_mem_unmap(void* begin, std::size_t bytes) = 0;
+  virtual Status do_mem_set_access(void* begin, std::size_t bytes, Protection protection) = 0;
+  virtual Status do_stream_create(Stream& out) = 0;
+  virtual Status do_stream_destroy(Stream stream) = 0;
+  virtual Status do_stream_synchronize(Stream stream) = 0;
+  virtual Status do_stream_wait_event(Stream stream, Event event) = 0;
+  virtual Status do_event_create(Event& out) = 0;
+  virtual Status do_event_destroy(Event event) = 0;
+  virtual Status do_event_record(Event event, Stream stream) = 0;
+  virtual Status do_event_query(Event event) = 0;
+  virtual Status do_event_synchronize(Event event) = 0;
+  virtual Status do_synchronize() = 0;
+  virtual Status do_memset(void* to, std::uint8_t value, std::size_t bytes, Stream stream) = 0;
+  virtual Status do_memcpy(void* to, const void* from, std::size_t bytes, Stream stream) = 0;
+  virtual Status do_launch(const Launch& launch) = 0;
+
+ private:
+  template <typename Made>
+  Status through(Call call, Made&& made);
+
+  const Profile profile_;
+  const Work work_;
+  CallGate* gate_ = nullptr;
+  Status last_error_ = Status::success;
+};
+
+struct DeviceOptions {
+  Device::Work work = Device::Work::full;
+  std::size_t capacity_bytes = 0;  ///< 0: the profile's. Otherwise total memory is this much.
+  std::uint64_t seed = 1;          ///< Host lane: the order in which streams' work retires.
+};
+
+/// The simulated device.
+std::unique_ptr<Device> make_host_device(const Profile& profile, const DeviceOptions& options);
+
+/// GPU 0 with at most the options' capacity, or null and a reason when this build or machine has none.
+std::unique_ptr<Device> make_cuda_device(const Profile& profile, const DeviceOptions& options,
+                                         std::string& why_not);
+
+}  // namespace drought

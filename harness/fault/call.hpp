@@ -1,0 +1,45 @@
+// A call on its way to the device or a resource, as triggers, faults and the ledger see it.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "harness/device/launch.hpp"
+#include "harness/device/status.hpp"
+#include "harness/fault/site.hpp"
+#include "harness/memory/resource.hpp"
+
+namespace drought {
+
+struct Call {
+  Site site{};
+  std::size_t bytes = 0;
+  Tag tag{};
+  Stream stream{};
+  const void* data = nullptr;              ///< The address the call names, if it names one.
+  std::span<const Operand> operands{};     ///< Ranges that a launch, copy or fill touches.
+  std::string_view kernel{};               ///< Of a launch.
+  bool declared = true;                    ///< false: not to be judged by the ledger.
+  std::shared_ptr<Block> block{};          ///< Of a release: what the owner lets go of.
+  std::uint64_t event = 0;                 ///< Of an event call.
+
+  /// Set before the call: it is not made, and this is the answer.
+  std::optional<Status> refused{};
+  /// Set before the call: it is made, and this is answered all the same.
+  std::optional<Status> answer{};
+};
+
+/// What stands between a caller and the device. One gate sees every call of a run, in order.
+class CallGate {
+ public:
+  virtual ~CallGate() = default;
+  /// May refuse the call or replace its answer, and may run other fibers first.
+  virtual void enter(Call& call) = 0;
+  /// `status` is what the caller is about to get.
+  virtual void leave(Call& call, Status status) noexcept = 0;
+};
+
+}  // namespace drought
