@@ -1,0 +1,30 @@
+// How an options struct names its fields for scenario files: a static keys() beside the fields, so
+// that a field, its default and its key stand in one place.
+//
+//   struct Options {
+//     std::size_t slab_bytes = 64_MiB;
+//     static constexpr auto keys() { return std::tuple{key("slab_bytes", &Options::slab_bytes)}; }
+//   };
+//
+// A field may be bool, an integer, double, std::string, std::vector<std::size_t> or
+// std::vector<std::string>. A key that ends in "_bytes" or "bytes" also takes a size with its unit,
+// "60 GiB".
+#pragma once
+
+#include <string_view>
+#include <tuple>
+
+namespace drought {
+
+template <typename Owner, typename Member>
+struct Key {
+  std::string_view name;
+  Member Owner::*member;
+};
+
+template <typename Owner, typename Member>
+constexpr Key<Owner, Member> key(std::string_view name, Member Owner::*member) {
+  return {name, member};
+}
+
+}  // namespace drought
