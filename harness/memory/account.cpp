@@ -34,6 +34,7 @@ void* Account::allocate(Request request) {
   CallGate* const gate = device_.gate();
   Call call{.site = Site::allocate, .bytes = request.bytes, .tag = request.tag, .stream = request.stream};
   call.resource = name_;
+  call.lender = &resource_;
   if (gate) gate->enter(call);
   if (call.refused) {
     gate->leave(call, *call.refused);
