@@ -1,0 +1,17 @@
+// The cuda lane of a build without nvcc: there is none, and the caller is told why.
+#if !DROUGHT_HAS_CUDA
+
+#include <string>
+
+#include "harness/device/device.hpp"
+
+namespace drought {
+
+std::unique_ptr<Device> make_cuda_device(const Profile&, const DeviceOptions&, std::string& why_not) {
+  why_not = "this build has no cuda lane: nvcc was not found or DROUGHT_CUDA is OFF";
+  return nullptr;
+}
+
+}  // namespace drought
+
+#endif
