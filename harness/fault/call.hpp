@@ -25,6 +25,8 @@ struct Call {
   bool declared = true;                    ///< false: not to be judged by the ledger.
   std::shared_ptr<Block> block{};          ///< Of a release: what the owner lets go of.
   std::uint64_t event = 0;                 ///< Of an event call.
+  std::string_view resource{};             ///< Of allocate, deallocate and release: whose.
+  Resource* lender = nullptr;              ///< Of allocate: the resource that is about to lend.
 
   /// Set before the call: it is not made, and this is the answer.
   std::optional<Status> refused{};
