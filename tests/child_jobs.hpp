@@ -10,4 +10,8 @@ namespace drought {
 /// lines, one by one).
 int run_act(std::istream& input, std::ostream& record);
 
+/// Makes a cuda device and does the case that its input names, "illegal_address" or "offsets"; 77 without
+/// a GPU.
+int run_cuda_case(std::istream& input, std::ostream& record);
+
 }  // namespace drought

@@ -11,6 +11,7 @@ int main(int argc, char** argv) {
   using namespace drought;
   static constexpr ChildJob kJobs[] = {
       {"act", run_act},
+      {"cuda_case", run_cuda_case},
       {"peer", run_cuda_peer},
   };
   if (const auto code = run_as_child(argc, argv, kJobs)) return *code;
