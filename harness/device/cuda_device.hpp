@@ -34,6 +34,7 @@ class CudaDevice final : public Device {
   /// Throws std::system_error when the process cannot be started; devices_unavailable when it does not
   /// answer. Needs the job "peer" in this executable (cuda_peer.hpp). About 0.3 s for a new peer.
   Status set_peer(std::string_view name, std::size_t bytes) override;
+  std::size_t held_bytes() const override { return footprint_.bytes() + created_bytes_; }
   /// From the first block that cudaMalloc gave; inside the nth reservation, n * 2^46 and the offset
   /// in it. Stable between runs as far as the driver lays out its address space alike.
   std::uint64_t offset_of(const void* pointer) const override;

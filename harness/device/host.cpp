@@ -75,6 +75,12 @@ Status HostDevice::set_peer(std::string_view name, std::size_t bytes) {
   return Status::success;
 }
 
+std::size_t HostDevice::held_bytes() const {
+  std::size_t others = profile().context_bytes + (launched_ ? profile().first_launch_bytes : 0);
+  for (const auto& [name, bytes] : peers_) others += bytes;
+  return budget_.total_bytes() - budget_.free_bytes() - others;
+}
+
 std::uint64_t HostDevice::offset_of(const void* pointer) const {
   const std::uintptr_t address = as_address(pointer);
   if (const auto offset = heap_space_.offset_of(address)) return *offset;
