@@ -1,0 +1,141 @@
+#include <algorithm>
+
+#include "harness/device/device.hpp"
+#include "harness/memory/buffer.hpp"
+#include "harness/memory/bytes.hpp"
+#include "harness/memory/ledger.hpp"
+
+namespace drought {
+
+Account::Account(Ledger& ledger, std::string name, Resource& resource, Device& device, Account* below)
+    : ledger_(ledger), name_(std::move(name)), resource_(resource), device_(device), below_(below) {
+  if (below_) below_->above_ = this;
+  ledger_.accounts_.push_back(this);
+}
+
+Account::~Account() {
+  if (below_) below_->above_ = nullptr;
+  std::erase(ledger_.accounts_, this);
+}
+
+std::string Account::called(const Allocation& allocation) const {
+  return "'" + std::string(allocation.request.tag.view()) + "' (id " + std::to_string(allocation.id) + ", " +
+         std::to_string(allocation.request.bytes) + " B, allocated at " + allocation.request.from.text() + ")";
+}
+
+const Allocation* Account::containing(std::uintptr_t address) const {
+  auto after = live_.upper_bound(address);
+  if (after == live_.begin()) return nullptr;
+  const Allocation& before = std::prev(after)->second;
+  return address < before.end() ? &before : nullptr;
+}
+
+void* Account::allocate(Request request) {
+  CallGate* const gate = device_.gate();
+  Call call{.site = Site::allocate, .bytes = request.bytes, .tag = request.tag, .stream = request.stream};
+  call.resource = name_;
+  call.lender = &resource_;
+  if (gate) gate->enter(call);
+  if (call.refused) {
+    gate->leave(call, *call.refused);
+    throw OutOfMemory(request, "struck at '" + name_ + "'");
+  }
+  void* block = nullptr;
+  try {
+    block = resource_.allocate(request);
+  } catch (...) {
+    if (gate) gate->leave(call, Status::memory_allocation);
+    throw;
+  }
+  admit(block, request);
+  if (gate) gate->leave(call, Status::success);
+  return block;
+}
+
+void Account::admit(void* block, const Request& request) {
+  Allocation made;
+  made.id = ledger_.next_id_++;
+  made.begin = reinterpret_cast<std::uintptr_t>(block);
+  made.request = request;
+  made.phase = ledger_.phase_;
+  made.generation = ledger_.generation_;
+  const auto wrong = [&](const std::string& what) {
+    ledger_.record_.violate("accounting", name_ + " lent " + called(made) + " " + what);
+  };
+  if (made.begin == 0) wrong("at a null address");
+  if (made.begin % request.alignment != 0) wrong("not aligned to " + std::to_string(request.alignment));
+  const auto next = live_.lower_bound(made.begin);
+  if (next != live_.end() && next->second.begin < made.end()) wrong("over live " + called(next->second));
+  if (next != live_.begin() && std::prev(next)->second.end() > made.begin)
+    wrong("over live " + called(std::prev(next)->second));
+  if (below_) {
+    const Allocation* lender = below_->containing(made.begin);
+    if (!lender || lender->end() < made.end()) wrong("outside all memory it has borrowed");
+  }
+  live_.insert_or_assign(made.begin, std::move(made));
+  live_bytes_ += request.bytes;
+  ++ledger_.record_.allocations;
+  if (!above_) ledger_.update_peak();
+}
+
+void Account::deallocate(void* block, Request request) noexcept {
+  const auto begin = reinterpret_cast<std::uintptr_t>(block);
+  const auto found = live_.find(begin);
+  if (found == live_.end()) {
+    const Ledger::Freed* freed = ledger_.freed_around(begin);
+    ledger_.record_.violate("accounting", name_ + ": " +
+                            (freed ? "double free of '" + std::string(freed->tag.view()) + "' (id " +
+                                         std::to_string(freed->id) + "), freed first at " + freed->freed_at
+                                   : "free of a block that it never lent") +
+                            ", asked at " + request.from.text());
+    return;
+  }
+  Allocation& lent = found->second;
+  if (lent.request.bytes != request.bytes || lent.request.alignment != request.alignment)
+    ledger_.record_.violate("accounting", name_ + ": " + called(lent) + " freed with " +
+                                              std::to_string(request.bytes) + " B at alignment " +
+                                              std::to_string(request.alignment));
+  if (above_) {
+    const auto inside = above_->live_.lower_bound(lent.begin);
+    if (inside != above_->live_.end() && inside->second.begin < lent.end())
+      ledger_.record_.violate("accounting", above_->name_ + " gave back memory in which " +
+                                                above_->called(inside->second) + " still lives");
+  }
+  const Request asked = lent.request;  // The allocator is never handed a mistake that was just reported.
+  CallGate* const gate = device_.gate();
+  Call call{.site = Site::deallocate, .bytes = asked.bytes, .tag = asked.tag, .stream = asked.stream, .data = block};
+  call.resource = name_;
+  if (gate) gate->enter(call);
+  ledger_.bury(lent, request);
+  live_bytes_ -= asked.bytes;
+  live_.erase(found);
+  ++ledger_.record_.frees;
+  resource_.deallocate(block, asked);
+  if (gate) gate->leave(call, Status::success);
+}
+
+void Account::releasing(const std::shared_ptr<Block>& block) noexcept {
+  const auto found = live_.find(reinterpret_cast<std::uintptr_t>(block->data));
+  if (found != live_.end()) found->second.owned = false;
+  CallGate* const gate = device_.gate();
+  if (!gate) return;
+  Call call{.site = Site::release, .bytes = block->request.bytes, .tag = block->request.tag};
+  call.resource = name_;
+  call.data = block->data;
+  call.block = block;
+  gate->enter(call);
+  gate->leave(call, Status::success);
+}
+
+void Account::lease_changed(void* data, std::string_view holder, bool begins) noexcept {
+  const auto found = live_.find(reinterpret_cast<std::uintptr_t>(data));
+  if (found == live_.end()) return;
+  std::vector<std::string>& leases = found->second.leases;
+  if (begins) {
+    leases.emplace_back(holder);
+  } else if (const auto ended = std::find(leases.begin(), leases.end(), holder); ended != leases.end()) {
+    leases.erase(ended);
+  }
+}
+
+}  // namespace drought

@@ -1,0 +1,170 @@
+#include "harness/memory/ledger.hpp"
+
+#include <algorithm>
+
+#include "harness/memory/bytes.hpp"
+
+namespace drought {
+namespace {
+
+constexpr std::size_t kGraveyardMax = 4096;
+
+bool is_a_fault(std::string_view holder) { return holder.starts_with("fault:"); }
+
+}  // namespace
+
+std::string Survivor::text() const {
+  std::string held;
+  for (const std::string& holder : holders) held += (held.empty() ? "" : ", ") + holder;
+  return "'" + std::string(tag.view()) + "' (id " + std::to_string(id) + ", " + format_bytes(bytes) +
+         ", allocated at " + allocated_at + ") held by " + (held.empty() ? "nobody known" : held);
+}
+
+bool SpanMap::covers(std::uint64_t offset, std::uint64_t wanted) const {
+  if (offset > bytes || wanted > bytes - offset) return false;
+  std::uint64_t at = offset;
+  const std::uint64_t end = offset + wanted;
+  for (const Span& span : spans) {
+    const std::uint64_t begin = round_down(span.offset, page_bytes);
+    const std::uint64_t stop = std::min<std::uint64_t>(round_up(span.offset + span.bytes, page_bytes), bytes);
+    if (at < begin) return false;
+    if (at < stop || (at == stop && wanted == 0)) at = stop;
+    if (at >= end) return true;
+  }
+  return false;
+}
+
+void Ledger::bury(const Allocation& allocation, const Request& freed_by) {
+  graveyard_.push_back({allocation.begin, allocation.end(), allocation.id, allocation.request.tag, phase_,
+                        freed_by.from.text()});
+  if (graveyard_.size() > kGraveyardMax) graveyard_.pop_front();
+}
+
+const Ledger::Freed* Ledger::freed_around(std::uintptr_t begin) const {
+  for (auto freed = graveyard_.rbegin(); freed != graveyard_.rend(); ++freed)
+    if (freed->begin <= begin && begin < freed->end) return &*freed;
+  return nullptr;
+}
+
+std::size_t Ledger::live_bytes() const {
+  std::size_t bytes = 0;
+  for (const Account* account : accounts_)
+    if (!account->above_) bytes += account->live_bytes_;
+  return bytes;
+}
+
+void Ledger::update_peak() { record_.peak_bytes = std::max(record_.peak_bytes, live_bytes()); }
+
+Ledger::Objection Ledger::objection_to(const Operand& operand) const {
+  if (operand.bytes == 0) return {};
+  const auto begin = reinterpret_cast<std::uintptr_t>(operand.data);
+  if (begin + operand.bytes < begin) return {"wraps around the address space"};
+  const std::uintptr_t end = begin + operand.bytes;
+  for (const SpanMap& map : maps_) {
+    if (begin < map.base || begin - map.base >= map.bytes) continue;
+    if (map.covers(begin - map.base, operand.bytes)) return {};
+    return {"lies outside the spans of map '" + map.name + "' (offset " + std::to_string(begin - map.base) + ", " +
+                std::to_string(operand.bytes) + " B)",
+            "span_cover"};
+  }
+  for (const Account* account : accounts_) {
+    const Allocation* block = account->above_ ? nullptr : account->containing(begin);
+    if (!block) continue;
+    if (end <= block->end()) return {};
+    return {"runs " + std::to_string(end - block->end()) + " B past the end of '" +
+            std::string(block->request.tag.view()) + "' (id " + std::to_string(block->id) + ", " +
+            std::to_string(block->request.bytes) + " B)"};
+  }
+  if (auto after = ranges_.upper_bound(begin); after != ranges_.begin()) {
+    const auto& [start, range] = *std::prev(after);
+    if (begin - start < range.bytes)
+      return {end - start <= range.bytes ? std::string() : "runs past the end of '" + range.name + "'"};
+  }
+  if (const Freed* freed = freed_around(begin))
+    return {"is stale: '" + std::string(freed->tag.view()) + "' (id " + std::to_string(freed->id) +
+            ") was freed at " + freed->freed_at +
+            (freed->phase.view().empty() ? "" : " in phase " + std::string(freed->phase.view()))};
+  return {.text = "is foreign: no live allocation holds it", .foreign = true};
+}
+
+void Ledger::judge(Call& call) {
+  if (!call.declared) return;
+  for (const Operand& operand : call.operands) {
+    ++record_.judged_operands;
+    const Objection objection = objection_to(operand);
+    // The other side of a copy may be any host memory; the device knows that better.
+    if (objection.text.empty() || (objection.foreign && call.site == Site::cudaMemcpy)) continue;
+    const std::string_view who = call.site == Site::launch ? call.kernel : name(call.site);
+    record_.violate(std::string(objection.check),
+                    std::string(who) + " operand '" + std::string(operand.name) + "' " + objection.text);
+    call.refused = Status::invalid_value;
+  }
+  if (call.refused) return;
+  record_.ordered_accesses += call.operands.size();
+  for (const std::string& race : order_.note(call)) record_.violate("stream_order", race);
+}
+
+Survivor Ledger::survivor(const Allocation& allocation) const {
+  Survivor found{allocation.id, allocation.request.tag, allocation.request.bytes, {},
+                 allocation.request.from.text(), false};
+  if (allocation.owned) found.holders.emplace_back("its owner");
+  bool faults_only = !allocation.owned && !allocation.leases.empty();
+  for (const std::string& holder : allocation.leases) {
+    found.holders.push_back(holder);
+    faults_only = faults_only && is_a_fault(holder);
+  }
+  found.charged_to_fault = faults_only;
+  return found;
+}
+
+std::vector<Survivor> Ledger::survivors(std::span<const Tag> tags) const {
+  std::vector<Survivor> found;
+  for (const Account* account : accounts_) {
+    if (account->above_) continue;
+    for (const auto& [begin, allocation] : account->live_)
+      if (std::find(tags.begin(), tags.end(), allocation.request.tag) != tags.end())
+        found.push_back(survivor(allocation));
+  }
+  std::sort(found.begin(), found.end(), [](const Survivor& a, const Survivor& b) { return a.id < b.id; });
+  return found;
+}
+
+std::vector<Survivor> Ledger::mark_teardown(std::vector<Tag> tags) {
+  std::vector<Survivor> found = survivors(tags);
+  record_.teardowns.push_back({std::string(phase_.view()), std::move(tags), found});
+  return found;
+}
+
+void Ledger::mark_end() {
+  record_.live_at_end.clear();
+  for (const Account* account : accounts_)
+    for (const auto& [begin, allocation] : account->live_)
+      if (!account->above_) record_.live_at_end.push_back(survivor(allocation));
+}
+
+std::uint64_t Ledger::declare_map(SpanMap map) {
+  forget_map(map.name);
+  std::sort(map.spans.begin(), map.spans.end(),
+            [](const SpanMap::Span& a, const SpanMap::Span& b) { return a.offset < b.offset; });
+  map.id = next_map_id_++;
+  maps_.push_back(std::move(map));
+  return maps_.back().id;
+}
+
+void Ledger::forget_map(std::string_view name) {
+  std::erase_if(maps_, [&](const SpanMap& map) { return map.name == name; });
+}
+
+const SpanMap* Ledger::map_named(std::string_view name) const {
+  for (const SpanMap& map : maps_)
+    if (map.name == name) return &map;
+  return nullptr;
+}
+
+void Ledger::declare_range(std::string name, const void* data, std::size_t bytes) {
+  ranges_.insert_or_assign(reinterpret_cast<std::uintptr_t>(data), NamedRange{std::move(name), bytes});
+}
+
+void Ledger::forget_range(const void* data) { ranges_.erase(reinterpret_cast<std::uintptr_t>(data)); }
+
+}  // namespace drought

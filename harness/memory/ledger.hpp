@@ -1,0 +1,157 @@
+// The record of every allocation: id, bytes, tag, phase, call site, generation, leases. The one place
+// that can say "who still holds this", and the judge of every declared operand.
+//
+// Each link of a chain of resources is wrapped in an Account, so that what an allocator borrows and
+// what it lends are both known, each block at the address it has. That alone shows overlap, a free of
+// the wrong size, a block handed out after its memory went back, and memory returned while something
+// in it still lives, at the call and without the allocator's help.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "harness/check/record.hpp"
+#include "harness/fault/call.hpp"
+#include "harness/memory/access_order.hpp"
+#include "harness/memory/resource.hpp"
+
+namespace drought {
+
+class Device;
+class Ledger;
+
+struct Allocation {
+  std::uint64_t id = 0;          ///< Counts every allocation of the run from 1.
+  std::uintptr_t begin = 0;
+  Request request;
+  Tag phase;                     ///< The phase in which it was made.
+  std::uint64_t generation = 0;  ///< The ledger's generation when it was made.
+  bool owned = true;             ///< Its owner has not let go.
+  std::vector<std::string> leases;
+  std::uintptr_t end() const { return begin + request.bytes; }
+};
+
+/// One link of a chain: a resource, and everything it has lent and not taken back.
+class Account final : public Resource {
+ public:
+  /// `below`: the account this resource borrows from, or null for one over the device.
+  Account(Ledger& ledger, std::string name, Resource& resource, Device& device, Account* below);
+  ~Account() override;
+
+  void* allocate(Request request) override;
+  void deallocate(void* block, Request request) noexcept override;
+  void releasing(const std::shared_ptr<Block>& block) noexcept override;
+  void lease_changed(void* data, std::string_view holder, bool begins) noexcept override;
+
+  const std::string& name() const { return name_; }
+  Resource& resource() { return resource_; }
+  const std::map<std::uintptr_t, Allocation>& live() const { return live_; }
+  std::size_t live_bytes() const { return live_bytes_; }
+  /// The live allocation that `address` lies in, or null.
+  const Allocation* containing(std::uintptr_t address) const;
+
+ private:
+  friend class Ledger;
+  void admit(void* block, const Request& request);
+  std::string called(const Allocation& allocation) const;
+
+  Ledger& ledger_;
+  const std::string name_;
+  Resource& resource_;
+  Device& device_;
+  Account* const below_;
+  Account* above_ = nullptr;
+  std::map<std::uintptr_t, Allocation> live_;
+  std::size_t live_bytes_ = 0;
+};
+
+/// A map of a file that kernels may read only in part: span cover's subject.
+struct SpanMap {
+  std::uint64_t id = 0;
+  std::string name;
+  std::uintptr_t base = 0;
+  std::size_t bytes = 0, page_bytes = 4096;
+  struct Span { std::uint64_t offset = 0, bytes = 0; };
+  std::vector<Span> spans;  ///< Sorted, disjoint; widened to pages for judging.
+
+  /// Whether [offset, offset + bytes) lies inside the union of the page-rounded spans.
+  bool covers(std::uint64_t offset, std::uint64_t bytes) const;
+};
+
+class Ledger {
+ public:
+  explicit Ledger(Record& record) : record_(record) {}
+
+  /// Refuses a stale, foreign, unspanned or undersized operand: records the violation and sets
+  /// call.refused. Notes the order of the call's accesses. Call once for every call, before it is made.
+  void judge(Call& call);
+  /// What the call, if it was made, now orders.
+  void completed(const Call& call) { order_.completed(call); }
+
+  void set_phase(Tag phase) { phase_ = phase; }
+  Tag phase() const { return phase_; }
+  /// Allocations made from now on belong to the next generation.
+  void begin_generation() { ++generation_; }
+  std::uint64_t generation() const { return generation_; }
+
+  /// Live allocations that workloads hold (of the topmost accounts), the oldest first.
+  std::vector<Survivor> survivors(std::span<const Tag> tags) const;
+  /// Records that nothing with these tags may live any more, and answers what does.
+  std::vector<Survivor> mark_teardown(std::vector<Tag> tags);
+  /// Records what is live now as live at the end.
+  void mark_end();
+
+  /// Makes or replaces the map known under `map.name`; its id is set and answered.
+  std::uint64_t declare_map(SpanMap map);
+  void forget_map(std::string_view name);
+  const SpanMap* map_named(std::string_view name) const;
+  /// Host or device memory outside every chain that kernels may use: a registered range, a probe's.
+  void declare_range(std::string name, const void* data, std::size_t bytes);
+  void forget_range(const void* data);
+
+  /// Bytes that workloads hold now.
+  std::size_t live_bytes() const;
+  Record& record() { return record_; }
+  const std::vector<Account*>& accounts() const { return accounts_; }
+  /// The order clocks start again (the device came to rest).
+  void forget_order() { order_.forget(); }
+
+ private:
+  friend class Account;
+  struct Freed {
+    std::uintptr_t begin = 0, end = 0;
+    std::uint64_t id = 0;
+    Tag tag, phase;
+    std::string freed_at;
+  };
+  struct NamedRange { std::string name; std::size_t bytes = 0; };
+
+  void bury(const Allocation& allocation, const Request& freed_by);
+  void update_peak();
+  /// What is wrong with an operand and which check minds; an empty text when it may be used.
+  struct Objection {
+    std::string text;
+    std::string_view check = "no_stale_operand";
+    bool foreign = false;  ///< Nothing is known about the address.
+  };
+  Objection objection_to(const Operand& operand) const;
+  const Freed* freed_around(std::uintptr_t begin) const;
+  Survivor survivor(const Allocation& allocation) const;
+
+  Record& record_;
+  std::vector<Account*> accounts_;
+  AccessOrder order_;
+  std::deque<Freed> graveyard_;  ///< The last 4096 blocks, for naming a stale operand.
+  std::vector<SpanMap> maps_;
+  std::map<std::uintptr_t, NamedRange> ranges_;
+  Tag phase_;
+  std::uint64_t generation_ = 1, next_id_ = 1, next_map_id_ = 1;
+};
+
+}  // namespace drought
