@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <system_error>
 
+#include "harness/simt/host_block.hpp"
+
 #if defined(__SANITIZE_THREAD__)
 extern "C" void* __tsan_get_current_fiber();
 extern "C" void __tsan_switch_to_fiber(void* fiber, unsigned flags);
@@ -50,6 +52,8 @@ void pass_on(int signal, siginfo_t* info, void* context) {
 }
 
 void on_fault(int signal, siginfo_t* info, void* context) {
+  // A simulated thread has a stack of its own, and its launch an end of its own.
+  if (on_kernel_thread()) end_kernel_thread_at(info->si_addr);
   Guard* guard = innermost;
   if (!guard) {
     pass_on(signal, info, context);

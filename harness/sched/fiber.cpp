@@ -140,6 +140,7 @@ void Fiber::abandon() {
 
 void Fiber::release_stack() {
   if (!stack_) return;
+  sanitizers::acquire(&state_);
 #if defined(DROUGHT_TSAN)
   __tsan_destroy_fiber(tsan_);
   tsan_ = nullptr;
@@ -147,15 +148,25 @@ void Fiber::release_stack() {
   pool_->give(std::exchange(stack_, nullptr), stack_bytes_);
 }
 
+DROUGHT_NOT_TRACKED void Fiber::swap_exceptions() {
+  auto* const globals = reinterpret_cast<Exceptions*>(abi::__cxa_get_globals());
+  void* const caught = globals->caught;
+  const unsigned uncaught = globals->uncaught;
+  globals->caught = exceptions_.caught;
+  globals->uncaught = exceptions_.uncaught;
+  exceptions_.caught = caught;
+  exceptions_.uncaught = uncaught;
+}
+
 /// Tells the sanitizers that this fiber is about to be left, and puts its exceptions aside.
 DROUGHT_NOT_TRACKED void Fiber::leave([[maybe_unused]] bool for_good) {
-  auto* const globals = reinterpret_cast<Exceptions*>(abi::__cxa_get_globals());
-  std::swap(*globals, exceptions_);
+  swap_exceptions();
 #if defined(DROUGHT_ASAN)
   __sanitizer_start_switch_fiber(for_good ? nullptr : &asan_fake_stack_, asan_resumer_stack_,
                                  asan_resumer_stack_bytes_);
 #endif
 #if defined(DROUGHT_TSAN)
+  if (!ordered_) sanitizers::release(&state_);  // The destructor's deletes come after, and nothing else.
   __tsan_switch_to_fiber(tsan_resumer_, ordered_ ? 0 : __tsan_switch_to_fiber_no_sync);
 #endif
 }
@@ -165,8 +176,7 @@ DROUGHT_NOT_TRACKED void Fiber::arrive() {
 #if defined(DROUGHT_ASAN)
   __sanitizer_finish_switch_fiber(asan_fake_stack_, &asan_resumer_stack_, &asan_resumer_stack_bytes_);
 #endif
-  auto* const globals = reinterpret_cast<Exceptions*>(abi::__cxa_get_globals());
-  std::swap(*globals, exceptions_);
+  swap_exceptions();
 }
 
 namespace {

@@ -67,6 +67,7 @@ class Fiber {
   struct Entry;     // The first function on the new stack, whose signature is Boost's.
 
   void release_stack();
+  void swap_exceptions();
   void leave(bool for_good);
   void arrive();
 
