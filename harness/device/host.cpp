@@ -75,6 +75,13 @@ Status HostDevice::set_peer(std::string_view name, std::size_t bytes) {
   return Status::success;
 }
 
+std::size_t HostDevice::held_bytes() const {
+  std::size_t held = budget_.total_bytes() - budget_.free_bytes() - profile().context_bytes;
+  if (launched_) held -= profile().first_launch_bytes;
+  for (const auto& [name, cost] : peers_) held -= cost;
+  return held;
+}
+
 std::uint64_t HostDevice::offset_of(const void* pointer) const {
   const std::uintptr_t address = as_address(pointer);
   if (const auto offset = heap_space_.offset_of(address)) return *offset;

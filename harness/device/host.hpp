@@ -26,6 +26,7 @@ class HostDevice final : public Device {
 
   Lane lane() const override { return Lane::host; }
   Status set_peer(std::string_view name, std::size_t bytes) override;
+  std::size_t held_bytes() const override;
   /// UINT64_MAX for an address that is neither the device's, nor pinned, nor registered.
   std::uint64_t offset_of(const void* pointer) const override;
 
