@@ -95,6 +95,10 @@ class Device {
   /// cost its context. memory_allocation, and nothing changes, when they do not fit.
   virtual Status set_peer(std::string_view name, std::size_t bytes) = 0;
 
+  /// Bytes that this process's live blocks and handles take, as the device accounts them. Not a CUDA
+  /// call; 0 once all was given back.
+  virtual std::size_t held_bytes() const = 0;
+
   /// Whether kernels run. In shapes mode every operand is still checked and no payload is touched.
   enum class Work : std::uint8_t { full, shapes };
   Work work() const { return work_; }

@@ -19,14 +19,14 @@ struct Call {
   std::size_t bytes = 0;
   Tag tag{};
   Stream stream{};
-  const void* data = nullptr;              ///< The address the call names, if it names one.
-  std::span<const Operand> operands{};     ///< Ranges that a launch, copy or fill touches.
-  std::string_view kernel{};               ///< Of a launch.
-  bool declared = true;                    ///< false: not to be judged by the ledger.
-  std::shared_ptr<Block> block{};          ///< Of a release: what the owner lets go of.
-  std::uint64_t event = 0;                 ///< Of an event call.
-  std::string_view resource{};             ///< Of allocate, deallocate and release: whose.
-  Resource* lender = nullptr;              ///< Of allocate: the resource that is about to lend.
+  const void* data = nullptr;           ///< The address the call names, if it names one.
+  std::span<const Operand> operands{};  ///< Ranges that a launch, copy or fill touches.
+  std::string_view kernel{};            ///< Of a launch.
+  bool declared = true;                 ///< false: not to be judged by the ledger.
+  std::shared_ptr<Block> block{};       ///< Of a release: what the owner lets go of.
+  std::uint64_t event = 0;              ///< Of an event call.
+  std::string_view resource{};          ///< Of allocate, deallocate and release: whose.
+  Resource* lender = nullptr;           ///< Of allocate: the resource that is about to lend.
 
   /// Set before the call: it is not made, and this is the answer.
   std::optional<Status> refused{};

@@ -62,9 +62,11 @@ void Plan::consider(Call& call, const Circumstances& now, Scene& scene) {
     striking_ = false;
     ++armed.struck;
     const bool error = call.refused || (call.answer && *call.answer != Status::success);
+    // Not ready is an answer that every caller of cudaEventQuery expects.
+    const bool is_error = error && call.refused != Status::not_ready && call.answer != Status::not_ready;
     if (record_.strikes.size() < 100'000) {
-      record_.strikes.push_back({i, now.call, call.site, call.tag, call.bytes, error, false});
-      if (error) open_strikes_.push_back(record_.strikes.size() - 1);
+      record_.strikes.push_back({i, now.call, call.site, call.tag, call.bytes, is_error, false});
+      if (is_error) open_strikes_.push_back(record_.strikes.size() - 1);
     }
   }
 }

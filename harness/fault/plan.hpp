@@ -37,7 +37,10 @@ class Plan {
   /// Throws std::invalid_argument when the trigger names no site at which the fault can strike.
   void arm(ArmedFault fault);
   /// From now on nothing strikes (calls are still counted).
-  void disarm() { disarmed_ = true; }
+  void disarm() {
+    disarmed_ = true;
+    open_strikes_.clear();
+  }
   void release(Scene& scene) noexcept;
 
   /// Lets the armed faults strike; the first one whose strike refuses the call ends it.

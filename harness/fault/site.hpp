@@ -10,15 +10,37 @@
 namespace drought {
 
 enum class Site : unsigned char {
-  cudaMalloc, cudaFree, cudaMemGetInfo,
-  cudaMallocHost, cudaFreeHost, cudaHostRegister, cudaHostUnregister,
-  cuMemCreate, cuMemRelease, cuMemAddressReserve, cuMemAddressFree,
-  cuMemMap, cuMemUnmap, cuMemSetAccess,
-  cudaStreamCreate, cudaStreamDestroy, cudaStreamSynchronize, cudaStreamWaitEvent,
-  cudaEventCreate, cudaEventDestroy, cudaEventRecord, cudaEventQuery, cudaEventSynchronize,
-  cudaDeviceSynchronize, cudaMemset, cudaMemcpy, cudaPointerGetAttributes,
+  cudaMalloc,
+  cudaFree,
+  cudaMemGetInfo,
+  cudaMallocHost,
+  cudaFreeHost,
+  cudaHostRegister,
+  cudaHostUnregister,
+  cuMemCreate,
+  cuMemRelease,
+  cuMemAddressReserve,
+  cuMemAddressFree,
+  cuMemMap,
+  cuMemUnmap,
+  cuMemSetAccess,
+  cudaStreamCreate,
+  cudaStreamDestroy,
+  cudaStreamSynchronize,
+  cudaStreamWaitEvent,
+  cudaEventCreate,
+  cudaEventDestroy,
+  cudaEventRecord,
+  cudaEventQuery,
+  cudaEventSynchronize,
+  cudaDeviceSynchronize,
+  cudaMemset,
+  cudaMemcpy,
+  cudaPointerGetAttributes,
   launch,
-  allocate, deallocate, release,  ///< A resource lends, takes back; an owner lets go of a buffer.
+  allocate,
+  deallocate,
+  release,  ///< A resource lends, takes back; an owner lets go of a buffer.
 };
 inline constexpr int site_count = static_cast<int>(Site::release) + 1;
 

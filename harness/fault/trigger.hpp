@@ -24,7 +24,7 @@ struct Circumstances {
 class Trigger {
  public:
   struct Options {
-    std::string site = "*";      ///< Globs.
+    std::string site = "*";  ///< Globs.
     std::string tag = "*";
     std::string phase = "*";
     std::string resource = "*";  ///< Of allocate, deallocate and release: the name in the chain.
@@ -34,18 +34,21 @@ class Trigger {
     std::size_t live_bytes_min = 0;  ///< Strikes only while workloads hold at least this.
     int rank = -1;                   ///< -1: any.
     std::uint64_t call = 0;          ///< The one call with this index in the run; 0: any.
+    std::uint64_t call_min = 0;      ///< No call before this one.
     std::uint64_t nth = 0;           ///< Only the nth match, from 1; 0: no such limit.
     std::uint64_t from = 0;          ///< The nth match and all after it.
     std::uint64_t every = 0;         ///< Each match whose number is a multiple.
     double chance = 1;               ///< Of each match that is left.
     static constexpr auto keys() {
-      return std::tuple{key("site", &Options::site),           key("tag", &Options::tag),
-                        key("phase", &Options::phase),         key("resource", &Options::resource),
-                        key("kernel", &Options::kernel),       key("bytes_min", &Options::bytes_min),
-                        key("bytes_max", &Options::bytes_max), key("live_bytes_min", &Options::live_bytes_min),
-                        key("rank", &Options::rank),           key("call", &Options::call),
-                        key("nth", &Options::nth),             key("from", &Options::from),
-                        key("every", &Options::every),         key("chance", &Options::chance)};
+      return std::tuple{
+          key("site", &Options::site),           key("tag", &Options::tag),
+          key("phase", &Options::phase),         key("resource", &Options::resource),
+          key("kernel", &Options::kernel),       key("bytes_min", &Options::bytes_min),
+          key("bytes_max", &Options::bytes_max), key("live_bytes_min", &Options::live_bytes_min),
+          key("rank", &Options::rank),           key("call", &Options::call),
+          key("call_min", &Options::call_min),   key("nth", &Options::nth),
+          key("from", &Options::from),           key("every", &Options::every),
+          key("chance", &Options::chance)};
     }
   };
 

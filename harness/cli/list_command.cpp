@@ -1,0 +1,88 @@
+#include <CLI/CLI.hpp>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "harness/cli/commands.hpp"
+#include "harness/scenario/scenario.hpp"
+
+namespace drought {
+namespace {
+
+struct Arguments {
+  std::string what, json;
+  std::vector<std::string> paths{"scenarios"};
+};
+
+using Line = std::pair<std::string, std::string>;
+
+template <typename Entry>
+std::vector<Line> lines_of(std::span<const Entry> entries) {
+  std::vector<Line> lines;
+  for (const Entry& entry : entries) lines.emplace_back(entry.name, entry.summary);
+  return lines;
+}
+
+std::vector<Line> device_lines() {
+  std::vector<Line> lines;
+  for (const Profile& profile : profiles())
+    lines.emplace_back(profile.name, format_bytes(profile.total_bytes) + "; " + std::string(profile.source));
+  return lines;
+}
+
+std::vector<Line> scenario_lines(const std::vector<std::string>& paths, const Catalogues& catalogues) {
+  std::vector<Line> lines;
+  for (const std::string& file : scenario_files(paths)) {
+    const Scenario scenario = read_scenario(parse_toml_file(file), catalogues);
+    lines.emplace_back(file, scenario.title + (scenario.is_mutant() ? " [mutant]" : ""));
+  }
+  return lines;
+}
+
+int list(const Arguments& arguments, const Catalogues& catalogues) {
+  std::vector<Line> lines;
+  if (arguments.what == "devices") {
+    lines = device_lines();
+  } else if (arguments.what == "allocators") {
+    lines = lines_of(catalogues.allocators);
+  } else if (arguments.what == "kernels") {
+    lines = lines_of(catalogues.kernels);
+  } else if (arguments.what == "faults") {
+    lines = lines_of(catalogues.faults);
+  } else if (arguments.what == "workloads") {
+    lines = lines_of(catalogues.workloads);
+  } else if (arguments.what == "checks") {
+    lines = lines_of(catalogues.checks);
+  } else if (arguments.what == "scenarios") {
+    lines = scenario_lines(arguments.paths, catalogues);
+  } else {
+    throw UserError("unknown list '" + arguments.what +
+                    "'; known: devices, allocators, kernels, faults, workloads, checks, scenarios");
+  }
+  nlohmann::json results = nlohmann::json::array();
+  for (const auto& [name, summary] : lines) {
+    std::cout << name << std::string(name.size() < 28 ? 28 - name.size() : 1, ' ') << summary << '\n';
+    results.push_back({{"name", name}, {"summary", summary}});
+  }
+  if (!arguments.json.empty()) {
+    std::ofstream out(arguments.json);
+    out << nlohmann::json{{"command", "list"}, {"seed", 1}, {"version", DROUGHT_VERSION}, {"results", results}}.dump(2)
+        << '\n';
+    if (!out.flush()) throw UserError(arguments.json + ": cannot be written");
+  }
+  return lines.empty() ? nothing_ran : as_expected;
+}
+
+}  // namespace
+
+Chosen add_list_command(CLI::App& app, const Catalogues& catalogues) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("list", "What there is, a line each");
+  command->add_option("what", arguments->what, "devices, allocators, kernels, faults, workloads, checks, scenarios")
+      ->required();
+  command->add_option("--in", arguments->paths, "Folders to list scenarios of");
+  command->add_option("--json", arguments->json, "Writes the list to this file");
+  return [arguments, &catalogues] { return list(*arguments, catalogues); };
+}
+
+}  // namespace drought

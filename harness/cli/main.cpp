@@ -1,0 +1,48 @@
+// drought: runs scenarios, sweeps and replays, and says how they went.
+#include <CLI/CLI.hpp>
+#include <iostream>
+
+#include "harness/cli/commands.hpp"
+#include "harness/device/child.hpp"
+#include "scenarios/catalogue.hpp"
+
+namespace drought {
+namespace {
+
+int run_cli(int argc, char** argv) {
+  const Catalogues& catalogues = all_catalogues();
+  CLI::App app{"Runs real GPU kernels and memory managers while memory runs out, and says whether they survive."};
+  app.name("drought");
+  app.set_version_flag("--version", std::string(DROUGHT_VERSION));
+  app.require_subcommand(1);
+  const std::pair<std::string, Chosen> commands[] = {{"run", add_run_command(app, catalogues)},
+                                                     {"sweep", add_sweep_command(app, catalogues)},
+                                                     {"list", add_list_command(app, catalogues)}};
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    std::cerr << "drought: " << error.what() << '\n';
+    return users_mistake;
+  }
+  for (const auto& [name, chosen] : commands)
+    if (app.got_subcommand(name)) return chosen();
+  return users_mistake;
+}
+
+}  // namespace
+}  // namespace drought
+
+int main(int argc, char** argv) {
+  using namespace drought;
+  try {
+    if (const auto status = run_as_child(argc, argv, {})) return *status;
+    return run_cli(argc, argv);
+  } catch (const UserError& mistake) {
+    std::cerr << "drought: " << mistake.what() << '\n';
+    return users_mistake;
+  } catch (const std::exception& error) {
+    std::cerr << "drought: " << error.what() << '\n';
+    return something_failed;
+  }
+}

@@ -1,0 +1,133 @@
+// The cuda lane: GPU 0 through the CUDA runtime and the driver's VMM calls. The driver gives the
+// answers; this class only keeps what it must know to cap the memory and to leave the GPU as it found it.
+//
+// A capacity below the GPU's own is a cap. Under it the device counts what a simulated one counts
+// (the profile's context and first launch, own allocations, peers with their contexts), refuses what
+// would pass it before the driver is asked, and reports the lesser of the two free figures. Without a
+// cap every figure is the GPU's.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "harness/device/child.hpp"
+#include "harness/device/cuda_driver.hpp"
+#include "harness/device/device.hpp"
+#include "harness/device/footprint.hpp"
+
+namespace drought {
+
+/// One at a time in a process as a rule: all share the process's primary context, and a sticky error
+/// in it is the end for all. Not thread-safe. Destroying it gives back all that was taken through it.
+class CudaDevice final : public Device {
+ public:
+  /// The primary context of GPU 0 is current; the GPU has `gpu_bytes` in all.
+  CudaDevice(const Profile& profile, const DeviceOptions& options, const CudaDriver& driver,
+             std::size_t gpu_bytes);
+  ~CudaDevice() override;
+
+  Lane lane() const override { return Lane::cuda; }
+  /// Throws std::system_error when the process cannot be started; devices_unavailable when it does not
+  /// answer. Needs the job "peer" in this executable (cuda_peer.hpp). About 0.3 s for a new peer.
+  Status set_peer(std::string_view name, std::size_t bytes) override;
+  std::size_t held_bytes() const override { return footprint_.bytes() + created_bytes_; }
+  /// From the first block that cudaMalloc gave; inside the nth reservation, n * 2^46 and the offset
+  /// in it. Stable between runs as far as the driver lays out its address space alike.
+  std::uint64_t offset_of(const void* pointer) const override;
+
+ private:
+  /// cuMemCreate's memory, which lives until it is released and nothing maps it.
+  struct Physical {
+    Physical(std::size_t& counter, std::size_t size) : all_bytes(counter), bytes(size) { all_bytes += bytes; }
+    ~Physical() { all_bytes -= bytes; }
+    Physical(const Physical&) = delete;
+    Physical& operator=(const Physical&) = delete;
+    std::size_t& all_bytes;
+    const std::size_t bytes;
+  };
+  struct Mapping {
+    std::size_t bytes;
+    std::shared_ptr<Physical> physical;
+  };
+  struct Reservation {
+    std::size_t bytes;
+    std::uint64_t number;
+  };
+  struct Peer {
+    Child child;
+    std::size_t charge_bytes;
+  };
+
+  Status do_malloc(void*& out, std::size_t bytes) override;
+  Status do_free(void* block) override;
+  Status do_mem_info(MemInfo& out) override;
+  Status do_pointer_kind(const void* pointer, PointerKind& out) override;
+  Status do_malloc_host(void*& out, std::size_t bytes) override;
+  Status do_free_host(void* block) override;
+  Status do_host_register(const void* begin, std::size_t bytes, HostRegistration how) override;
+  Status do_host_unregister(const void* begin) override;
+  Status do_mem_create(MemoryHandle& out, std::size_t bytes) override;
+  Status do_mem_release(MemoryHandle handle) override;
+  Status do_address_reserve(void*& out, std::size_t bytes) override;
+  Status do_address_free(void* begin, std::size_t bytes) override;
+  Status do_mem_map(void* begin, std::size_t bytes, std::size_t offset, MemoryHandle handle) override;
+  Status do_mem_unmap(void* begin, std::size_t bytes) override;
+  Status do_mem_set_access(void* begin, std::size_t bytes, Protection protection) override;
+  Status do_stream_create(Stream& out) override;
+  Status do_stream_destroy(Stream stream) override;
+  Status do_stream_synchronize(Stream stream) override;
+  Status do_stream_wait_event(Stream stream, Event event) override;
+  Status do_event_create(Event& out) override;
+  Status do_event_destroy(Event event) override;
+  Status do_event_record(Event event, Stream stream) override;
+  Status do_event_query(Event event) override;
+  Status do_event_synchronize(Event event) override;
+  Status do_synchronize() override;
+  Status do_memset(void* to, std::uint8_t value, std::size_t bytes, Stream stream) override;
+  Status do_memcpy(void* to, const void* from, std::size_t bytes, Stream stream) override;
+  Status do_launch(const Launch& launch) override;
+
+  bool capped() const { return capacity_bytes_ < gpu_bytes_; }
+  /// Bytes left under the cap, 0 when it is passed.
+  std::size_t room_bytes() const;
+  /// Whether `bytes` of memory of their own stay under the cap.
+  bool fits(std::size_t bytes) const;
+  /// Whether the range lies in live memory, as the driver asks of a fill.
+  bool is_live(const void* begin, std::size_t bytes) const;
+  /// Whether the driver's address space holds it, freed or not.
+  Status is_on_device(const void* pointer, bool& out) const;
+  void remember(const void* begin, std::size_t bytes);
+
+  /// A stream's or event's handle; nullptr_t for the legacy stream. false: not alive.
+  bool find(Stream stream, cudaStream_t& out) const;
+  bool find(Event event, cudaEvent_t& out) const;
+  void give_back_address_space();
+
+  const CudaDriver driver_;
+  const std::size_t gpu_bytes_;
+  const std::size_t capacity_bytes_;  ///< At most gpu_bytes_.
+
+  Footprint footprint_;
+  std::size_t created_bytes_ = 0;  ///< Of all Physical alive.
+  std::size_t first_launch_bytes_ = 0;
+  std::map<std::string, Peer, std::less<>> peers_;
+
+  std::map<std::uint64_t, std::shared_ptr<Physical>> handles_;  ///< By the driver's handle.
+  std::map<std::uintptr_t, Mapping> mappings_;
+  std::map<std::uintptr_t, Reservation> reservations_;
+  std::uint64_t reservations_made_ = 0;
+  std::map<std::uintptr_t, std::size_t> ever_;  ///< Device ranges that were handed out, freed ones too.
+  std::uintptr_t origin_ = 0;
+
+  std::map<void*, std::size_t> pinned_;
+  std::map<void*, std::size_t> registered_;
+  std::unordered_map<std::uint64_t, cudaStream_t> streams_;
+  std::unordered_map<std::uint64_t, cudaEvent_t> events_;
+  std::uint64_t ids_given_ = 0;
+};
+
+}  // namespace drought

@@ -1,0 +1,190 @@
+#include "harness/device/host.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace drought {
+namespace {
+
+// Offsets of different kinds of memory never meet, whatever the capacity.
+constexpr std::uint64_t vmm_first_offset = std::uint64_t{1} << 52;
+constexpr std::uint64_t host_first_offset = std::uint64_t{1} << 60;
+
+std::uintptr_t as_address(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
+void* as_pointer(std::uintptr_t address) { return reinterpret_cast<void*>(address); }
+
+Profile with_capacity(Profile profile, std::size_t capacity_bytes) {
+  if (capacity_bytes != 0) profile.total_bytes = capacity_bytes;
+  if (profile.total_bytes <= profile.context_bytes) {
+    throw std::invalid_argument("a device of " + format_bytes(profile.total_bytes) +
+                                " does not hold its own context of " + format_bytes(profile.context_bytes));
+  }
+  profile.address_space_bytes = std::min(profile.address_space_bytes, reservation_bytes_max());
+  return profile;
+}
+
+// Room enough that scattered blocks find a hole in the first region, which keeps addresses in order.
+std::size_t region_bytes(const Profile& profile, std::size_t times) {
+  if (reservation_bytes_max() < 1_TiB) times = 1;
+  const std::size_t wanted = round_up(profile.total_bytes, 1_GiB);
+  return wanted > reservation_bytes_max() / times ? reservation_bytes_max() : wanted * times;
+}
+
+}  // namespace
+
+HostDevice::HostDevice(const Profile& given, const DeviceOptions& options)
+    : Device(with_capacity(given, options.capacity_bytes), options.work),
+      budget_(profile().total_bytes),
+      heap_space_(
+          {.region_bytes = region_bytes(profile(), 4), .granularity_bytes = profile().granularity_bytes}),
+      vmm_space_({.region_bytes = region_bytes(profile(), 8),
+                  .first_offset = vmm_first_offset,
+                  .granularity_bytes = profile().granularity_bytes}),
+      heap_(profile(), budget_, heap_space_, options.work == Work::full),
+      vmm_(profile(), budget_, vmm_space_, options.work == Work::full && profile().has_vmm),
+      host_memory_(profile(), budget_, host_first_offset),
+      streams_(options.seed) {
+  budget_.take(profile().context_bytes);
+}
+
+Status HostDevice::arrive() {
+  if (dead_ == Status::success) streams_.progress();
+  return dead_;
+}
+
+Status HostDevice::shown() {
+  if (dead_ == Status::success) dead_ = streams_.fault();
+  return dead_;
+}
+
+Status HostDevice::arrive_and_drain() {
+  if (dead_ == Status::success) streams_.drain();
+  return shown();
+}
+
+Status HostDevice::set_peer(std::string_view name, std::size_t bytes) {
+  const auto found = peers_.find(name);
+  const std::size_t before = found == peers_.end() ? 0 : found->second;
+  const std::size_t context = profile().peer_context_bytes;
+  if (bytes > profile().total_bytes) return Status::memory_allocation;
+  const std::size_t after = bytes == 0 ? 0 : bytes + context;
+  if (after > before && !budget_.take(after - before)) return Status::memory_allocation;
+  if (after < before) budget_.give(before - after);
+  if (found != peers_.end()) peers_.erase(found);
+  if (after != 0) peers_.emplace(name, after);
+  return Status::success;
+}
+
+std::size_t HostDevice::held_bytes() const {
+  std::size_t others = profile().context_bytes + (launched_ ? profile().first_launch_bytes : 0);
+  for (const auto& [name, bytes] : peers_) others += bytes;
+  return budget_.total_bytes() - budget_.free_bytes() - others;
+}
+
+std::uint64_t HostDevice::offset_of(const void* pointer) const {
+  const std::uintptr_t address = as_address(pointer);
+  if (const auto offset = heap_space_.offset_of(address)) return *offset;
+  if (const auto offset = vmm_space_.offset_of(address)) return *offset;
+  const auto place = host_memory_.place(address);
+  return place ? place->range.value + (address - place->range.begin) : UINT64_MAX;
+}
+
+Status HostDevice::do_malloc(void*& out, std::size_t bytes) {
+  if (const Status status = arrive(); status != Status::success || bytes == 0) return status;
+  std::uintptr_t begin = 0;
+  const Status status = heap_.malloc(begin, bytes);
+  if (status == Status::success) out = as_pointer(begin);
+  return status;
+}
+
+Status HostDevice::do_free(void* block) {
+  if (const Status status = arrive_and_drain(); status != Status::success) return status;
+  return block ? heap_.free(as_address(block)) : Status::success;
+}
+
+Status HostDevice::do_mem_info(MemInfo& out) {
+  if (const Status status = arrive(); status != Status::success) return status;
+  out = {budget_.free_bytes(), budget_.total_bytes()};
+  return Status::success;
+}
+
+Status HostDevice::do_pointer_kind(const void* pointer, PointerKind& out) {
+  if (const Status status = arrive(); status != Status::success) return status;
+  const std::uintptr_t address = as_address(pointer);
+  if (heap_.block(address) || vmm_.is_mapped(address)) {
+    out = PointerKind::device;
+  } else {
+    out = host_memory_.place(address) ? PointerKind::host : PointerKind::unregistered;
+  }
+  return Status::success;
+}
+
+Status HostDevice::do_malloc_host(void*& out, std::size_t bytes) {
+  if (const Status status = arrive(); status != Status::success || bytes == 0) return status;
+  std::uintptr_t begin = 0;
+  const Status status = host_memory_.malloc(begin, bytes);
+  if (status == Status::success) out = as_pointer(begin);
+  return status;
+}
+
+Status HostDevice::do_free_host(void* block) {
+  if (const Status status = arrive_and_drain(); status != Status::success) return status;
+  return block ? host_memory_.free(as_address(block)) : Status::success;
+}
+
+Status HostDevice::do_host_register(const void* begin, std::size_t bytes, HostRegistration how) {
+  if (const Status status = arrive(); status != Status::success) return status;
+  return host_memory_.add(as_address(begin), bytes, how);
+}
+
+Status HostDevice::do_host_unregister(const void* begin) {
+  if (const Status status = arrive_and_drain(); status != Status::success) return status;
+  return host_memory_.remove(as_address(begin));
+}
+
+Status HostDevice::do_mem_create(MemoryHandle& out, std::size_t bytes) {
+  if (const Status status = arrive(); status != Status::success) return status;
+  return profile().has_vmm ? vmm_.create(out, bytes) : Status::not_supported;
+}
+
+Status HostDevice::do_mem_release(MemoryHandle handle) {
+  if (const Status status = arrive(); status != Status::success) return status;
+  return profile().has_vmm ? vmm_.release(handle) : Status::not_supported;
+}
+
+Status HostDevice::do_address_reserve(void*& out, std::size_t bytes) {
+  if (const Status status = arrive(); status != Status::success) return status;
+  if (!profile().has_vmm) return Status::not_supported;
+  std::uintptr_t begin = 0;
+  const Status status = vmm_.reserve(begin, bytes);
+  if (status == Status::success) out = as_pointer(begin);
+  return status;
+}
+
+Status HostDevice::do_address_free(void* begin, std::size_t bytes) {
+  if (const Status status = arrive(); status != Status::success) return status;
+  return profile().has_vmm ? vmm_.free_addresses(as_address(begin), bytes) : Status::not_supported;
+}
+
+Status HostDevice::do_mem_map(void* begin, std::size_t bytes, std::size_t offset, MemoryHandle handle) {
+  if (const Status status = arrive(); status != Status::success) return status;
+  if (!profile().has_vmm) return Status::not_supported;
+  return vmm_.map({as_address(begin), bytes}, offset, handle);
+}
+
+Status HostDevice::do_mem_unmap(void* begin, std::size_t bytes) {
+  if (const Status status = arrive(); status != Status::success) return status;
+  return profile().has_vmm ? vmm_.unmap(as_address(begin), bytes) : Status::not_supported;
+}
+
+Status HostDevice::do_mem_set_access(void* begin, std::size_t bytes, Protection protection) {
+  if (const Status status = arrive(); status != Status::success) return status;
+  if (!profile().has_vmm) return Status::not_supported;
+  return vmm_.set_access(as_address(begin), bytes, protection);
+}
+
+std::unique_ptr<Device> make_host_device(const Profile& profile, const DeviceOptions& options) {
+  return std::make_unique<HostDevice>(profile, options);
+}
+
+}  // namespace drought

@@ -1,0 +1,27 @@
+// Results as people and as programs read them.
+#pragma once
+
+#include <iosfwd>
+#include <string>
+#include <vector>
+
+#include "harness/scenario/run.hpp"
+#include "harness/sweep/sweep.hpp"
+
+namespace drought {
+
+/// A line: verdict, scenario, title, and what was wrong.
+void print_line(std::ostream& out, const RunResult& result);
+/// How many of each verdict; skips are counted and named.
+void print_table(std::ostream& out, const std::vector<RunResult>& results);
+
+void print_line(std::ostream& out, const SweepResult& result);
+void print_table(std::ostream& out, const std::vector<SweepResult>& results);
+
+/// {"command", "seed", "version", "results": [...]} to `path`. Throws UserError when it cannot be written.
+void write_json(const std::string& path, const std::string& command, std::uint64_t seed,
+                const std::vector<RunResult>& results);
+void write_json(const std::string& path, const std::string& command, std::uint64_t seed,
+                const std::vector<SweepResult>& results);
+
+}  // namespace drought

@@ -1,0 +1,126 @@
+#include "harness/scenario/rig.hpp"
+
+#include "harness/scenario/workload.hpp"
+
+namespace drought {
+
+Rig::Rig(const Scenario& scenario, const Catalogues& catalogues, RigOptions options)
+    : catalogues_(catalogues),
+      options_(options),
+      device_work_(scenario.device.work == "shapes" ? Device::Work::shapes : Device::Work::full),
+      plan_(record_, options.seed),
+      scheduler_({.seed = options.seed, .steps_max = scenario.device.steps_max}),
+      fault_random_(Random(options.seed).split(0x5CE7E)) {
+  for (int rank = 0; rank < scenario.device.count; ++rank) ranks_.push_back(make_rank(scenario, rank));
+}
+
+Rig::RankParts Rig::make_rank(const Scenario& scenario, int rank) {
+  const Profile& profile = profile_named(scenario.device.profile);
+  const DeviceOptions wanted{.work = device_work_,
+                             .capacity_bytes = scenario.device.capacity_bytes,
+                             .seed = Random(options_.seed).split(0xDE1 + static_cast<std::uint64_t>(rank))()};
+  RankParts parts;
+  if (options_.lane == Lane::host) {
+    parts.device = make_host_device(profile, wanted);
+  } else {
+    std::string why_not;
+    parts.device = make_cuda_device(profile, wanted, why_not);
+    if (!parts.device) throw std::runtime_error("the cuda lane is not here: " + why_not);
+  }
+  for (std::size_t i = 0; i < scenario.device.peer_bytes.size(); ++i)
+    if (parts.device->set_peer("peer " + std::to_string(i), scenario.device.peer_bytes[i]) != Status::success)
+      throw UserError(scenario.path + ": peer " + std::to_string(i) + " does not fit the device");
+  parts.device->set_gate(this);
+  for (const Component& part : scenario.resources) {
+    const AllocatorEntry* const entry = find_entry(catalogues_.allocators, part.kind);
+    Account* const below = parts.accounts.empty() ? nullptr : parts.accounts.back().get();
+    try {
+      parts.resources.push_back(entry->make(part.options, below, *parts.device));
+    } catch (const std::invalid_argument& mistake) {
+      part.options.fail(part.options.at(), mistake.what());
+    }
+    parts.accounts.push_back(
+        std::make_unique<Account>(ledger_, part.name, *parts.resources.back(), *parts.device, below));
+    parts.names.push_back(part.name);
+  }
+  return parts;
+}
+
+Rig::~Rig() {
+  heal();
+  close();
+}
+
+void Rig::close() {
+  for (RankParts& parts : ranks_) {
+    const bool is_open = !parts.resources.empty();
+    // Top first: each resource gives back to the one below it.
+    while (!parts.resources.empty()) {
+      const std::string name = parts.names.back();
+      parts.accounts.pop_back();
+      parts.resources.pop_back();
+      parts.names.pop_back();
+      if (parts.accounts.empty()) continue;
+      for (const auto& [begin, kept] : parts.accounts.back()->live())
+        record_.violate("accounting", name + " ended and kept " + std::to_string(kept.request.bytes) + " B of '" +
+                                          std::string(kept.request.tag.view()) + "' (id " + std::to_string(kept.id) +
+                                          ")");
+    }
+    if (is_open && parts.device->held_bytes() != 0)
+      record_.violate("accounting", "the device still lends " + std::to_string(parts.device->held_bytes()) +
+                                        " B after everything ended");
+    parts.device->set_gate(nullptr);
+  }
+}
+
+Record Rig::take_record() {
+  Record taken = std::move(record_);
+  record_ = Record();
+  return taken;
+}
+
+Resource& Rig::allocator(std::string_view name, int rank) {
+  RankParts& parts = ranks_[static_cast<std::size_t>(rank)];
+  if (name.empty()) return *parts.resources.back();
+  for (std::size_t i = 0; i < parts.names.size(); ++i)
+    if (parts.names[i] == name) return *parts.resources[i];
+  throw UserError("the chain has no resource called '" + std::string(name) + "'");
+}
+
+void Rig::arm(const FaultSection& fault, bool required) {
+  plan_.arm({fault.kind, find_entry(catalogues_.faults, fault.kind)->make(fault.options), Trigger(fault.when),
+             required});
+}
+
+void Rig::heal() noexcept {
+  plan_.disarm();
+  quiet_ = true;
+  if (!ranks_.empty()) {
+    Scene scene{*ranks_.front().device, ledger_, fault_random_};
+    plan_.release(scene);
+  }
+  quiet_ = false;
+}
+
+void Rig::enter(Call& call) {
+  if (quiet_) return;
+  ++calls_;
+  scheduler_.step(!gives_back(call.site));
+  ledger_.judge(call);
+  if (call.refused) return;
+  const int rank = scheduler_.rank();
+  const Circumstances now{ledger_.phase(), ledger_.live_bytes(), calls_, rank};
+  Scene scene{device(rank < 0 || rank >= ranks() ? 0 : rank), ledger_, fault_random_};
+  quiet_ = true;
+  plan_.consider(call, now, scene);
+  quiet_ = false;
+}
+
+void Rig::leave(Call& call, Status status) noexcept {
+  if (quiet_) return;
+  if (status == Status::memory_allocation) ++memory_refusals_;
+  if (call.site == Site::launch && status == Status::success) ++record_.launches;
+  if (!call.refused && (status == Status::success || gives_back(call.site))) ledger_.completed(call);
+}
+
+}  // namespace drought

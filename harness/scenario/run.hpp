@@ -1,0 +1,58 @@
+// Runs one scenario and says how it went.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "harness/scenario/rig.hpp"
+
+namespace drought {
+
+enum class Verdict { survived, caught, failed, swallowed, leaked, never_reached, crashed, hung, skipped };
+std::string_view name(Verdict verdict);
+/// survived, caught and skipped are as expected.
+bool is_good(Verdict verdict);
+
+struct FaultTally {
+  std::string kind;
+  bool armed = true;
+  std::uint64_t struck = 0;
+};
+
+struct RunResult {
+  std::string scenario, title;
+  Verdict verdict = Verdict::survived;
+  Outcome outcome;
+  std::vector<CheckResult> checks;
+  std::vector<FaultTally> faults;
+  std::size_t attempts = 0, peak_bytes = 0, live_bytes = 0;
+  std::uint64_t calls = 0;
+  double wall_ms = 0;
+  std::string why;     ///< One line; empty when all was as expected.
+  std::string repeat;  ///< The command that runs this again.
+  std::vector<std::string> decisions;
+};
+
+struct RunOptions {
+  Lane lane = Lane::host;
+  std::uint64_t seed = 1;
+};
+
+/// Runs the workload of `scenario` on `rig` to its end.
+Outcome run_workload(const Scenario& scenario, Rig& rig);
+
+/// Every check of the catalogue over one run.
+std::vector<CheckResult> finish_checks(const Catalogues& catalogues, const Record& record, const Outcome& outcome);
+
+/// An error from a strike that nobody returned, retried or recorded as a fallback; empty when none was.
+std::string swallowed_error(const Record& record, const Outcome& outcome);
+
+/// Throws UserError for a mistake in the scenario that only shows when it runs.
+RunResult run_scenario(const Scenario& scenario, const Catalogues& catalogues, const RunOptions& options);
+
+/// "--device cuda --seed 7", as far as they are not the defaults.
+std::string option_text(Lane lane, std::uint64_t seed);
+
+}  // namespace drought

@@ -1,0 +1,152 @@
+#include "harness/scenario/scenario.hpp"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "harness/fault/plan.hpp"
+#include "harness/scenario/workload.hpp"
+
+namespace drought {
+namespace {
+
+Position place_of(const Table& table, std::string_view key) {
+  const Table::Entry* entry = table.find(key);
+  return entry ? entry->value.at : table.at();
+}
+
+/// Runs `made` and turns a std::invalid_argument into a mistake at the table's place.
+template <typename Made>
+auto at_place(const Table& table, Position at, Made&& made) {
+  try {
+    return made();
+  } catch (const std::invalid_argument& mistake) {
+    table.fail(at, mistake.what());
+  }
+}
+
+void require_one_of(const Table& table, std::string_view key, const std::string& word,
+                    const std::vector<std::string>& known) {
+  if (std::find(known.begin(), known.end(), word) == known.end())
+    table.fail_unknown(place_of(table, key), std::string(key), word, known);
+}
+
+/// The `kind` of a section, which must be in the catalogue.
+std::string kind_in(const Table& section, std::string_view what, const std::vector<std::string>& known) {
+  const std::string kind = section.text_or("kind", "");
+  if (kind.empty())
+    section.fail(section.at(), std::string(what) + " needs a kind; known: " + [&] {
+      std::string words;
+      for (const std::string& word : known) words += (words.empty() ? "" : ", ") + word;
+      return words;
+    }());
+  if (std::find(known.begin(), known.end(), kind) == known.end())
+    section.fail_unknown(place_of(section, "kind"), what, kind, known);
+  return kind;
+}
+
+DeviceSection read_device(const Table& section) {
+  const auto device = read_options<DeviceSection>(section);
+  at_place(section, place_of(section, "profile"), [&] { return profile_named(device.profile).total_bytes; });
+  require_one_of(section, "work", device.work, {"full", "shapes"});
+  for (const std::string& lane : device.lanes) require_one_of(section, "lanes", lane, {"host", "cuda"});
+  if (device.count < 1 || device.count > 64) section.fail(place_of(section, "count"), "'count' must be 1 to 64");
+  const Profile& profile = profile_named(device.profile);
+  if (section.find("capacity_bytes") && device.capacity_bytes <= profile.context_bytes)
+    section.fail(place_of(section, "capacity_bytes"),
+                 "'capacity_bytes' is " + std::to_string(device.capacity_bytes) + ", and a context alone takes " +
+                     std::to_string(profile.context_bytes));
+  if (device.capacity_bytes > 16_TiB)
+    section.fail(place_of(section, "capacity_bytes"), "'capacity_bytes' is over 16 TiB, which no device has");
+  return device;
+}
+
+FaultSection read_fault(const Table& section, const Catalogues& catalogues) {
+  FaultSection fault;
+  fault.kind = kind_in(section, "fault", names_of(catalogues.faults));
+  const Table when = section.table_or_empty("when");
+  fault.when = read_options<Trigger::Options>(when);
+  fault.when_at = when.at();
+  fault.options = section.without({"kind", "when"});
+  // Made once here, so that a mistake is told before anything runs.
+  at_place(section, fault.when_at, [&] {
+    Record record;
+    Plan plan(record, 1);
+    plan.arm({fault.kind, find_entry(catalogues.faults, fault.kind)->make(fault.options), Trigger(fault.when)});
+    return 0;
+  });
+  return fault;
+}
+
+Expectation read_expectation(const Table& section, const Catalogues& catalogues) {
+  const auto expect = read_options<Expectation>(section);
+  require_one_of(section, "outcome", expect.outcome, {"completed", "clean_error", "fatal"});
+  const std::vector<std::string> checks = names_of(catalogues.checks);
+  if (!expect.caught_by.empty()) require_one_of(section, "caught_by", expect.caught_by, checks);
+  for (const std::string& check : expect.checks) require_one_of(section, "checks", check, checks);
+  if (!expect.caught_by.empty() && section.find("outcome"))
+    section.fail(place_of(section, "outcome"), "a mutant says caught_by instead of outcome");
+  return expect;
+}
+
+}  // namespace
+
+bool Scenario::runs_on(Lane lane) const {
+  return std::find(device.lanes.begin(), device.lanes.end(), lane == Lane::host ? "host" : "cuda") !=
+         device.lanes.end();
+}
+
+Scenario read_scenario(const Table& root, const Catalogues& catalogues) {
+  root.allow_only({"title", "guards", "device", "resource", "workload", "fault", "expect", "sweep"});
+  Scenario scenario;
+  scenario.path = root.file();
+  scenario.root = root;
+  scenario.title = root.text_or("title", "");
+  scenario.guards = root.text_or("guards", "");
+  if (scenario.title.empty()) root.fail({1, 1}, "a scenario needs a title, which is the claim it makes");
+  scenario.device = read_device(root.table_or_empty("device"));
+  for (const Table& section : root.tables("resource")) {
+    Component part{kind_in(section, "resource", names_of(catalogues.allocators)), {}, section};
+    part.name = section.text_or("name", part.kind);
+    part.options = section.without({"kind", "name"});
+    const bool takes_upstream = find_entry(catalogues.allocators, part.kind)->takes_upstream;
+    if (takes_upstream && scenario.resources.empty())
+      scenario.resources.push_back({"direct", "direct", Table(root.file(), section.at())});
+    if (!takes_upstream && !scenario.resources.empty())
+      section.fail(place_of(section, "kind"), "'" + part.kind + "' borrows from the device, so it comes first");
+    scenario.resources.push_back(std::move(part));
+  }
+  if (scenario.resources.empty()) scenario.resources.push_back({"direct", "direct", Table(root.file(), {1, 1})});
+  if (!root.find("workload")) root.fail({1, 1}, "a scenario needs a [workload]");
+  const Table workload = root.table_or_empty("workload");
+  scenario.workload = {kind_in(workload, "workload", names_of(catalogues.workloads)), {},
+                       workload.without({"kind"})};
+  at_place(workload, workload.at(), [&] {
+    (void)find_entry(catalogues.workloads, scenario.workload.kind)->make(scenario.workload.options);
+    return 0;
+  });
+  for (const Table& section : root.tables("fault")) scenario.faults.push_back(read_fault(section, catalogues));
+  scenario.expect = read_expectation(root.table_or_empty("expect"), catalogues);
+  scenario.sweep = read_options<SweepSection>(root.table_or_empty("sweep"));
+  return scenario;
+}
+
+std::vector<std::string> scenario_files(const std::vector<std::string>& paths) {
+  namespace fs = std::filesystem;
+  std::vector<std::string> files;
+  for (const std::string& path : paths) {
+    std::error_code error;
+    if (fs::is_directory(path, error)) {
+      for (const auto& entry : fs::recursive_directory_iterator(path))
+        if (entry.path().extension() == ".toml") files.push_back(entry.path().lexically_normal().string());
+    } else if (fs::exists(path, error)) {
+      files.push_back(path);
+    } else {
+      throw UserError(path + ": there is no such file or folder");
+    }
+  }
+  std::sort(files.begin(), files.end());
+  files.erase(std::unique(files.begin(), files.end()), files.end());
+  return files;
+}
+
+}  // namespace drought

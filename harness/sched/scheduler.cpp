@@ -1,0 +1,154 @@
+#include "harness/sched/scheduler.hpp"
+
+#include <algorithm>
+
+namespace drought {
+namespace {
+
+// Steps that an unwinding process may still take before it is given up where it stands: a body that
+// catches everything and tries again for ever would otherwise outlive the verdict.
+constexpr std::uint64_t kUnwindSteps = 100'000;
+
+}  // namespace
+
+void Scheduler::spawn(std::string name, int rank, std::function<void()> body) {
+  auto process = std::make_unique<Process>();
+  Process* const made = process.get();
+  made->name = std::move(name);
+  made->rank = rank;
+  made->fiber = std::make_unique<Fiber>(FiberOptions{.stack_bytes = options_.stack_bytes},
+                                        [made, body = std::move(body)] {
+                                          try {
+                                            body();
+                                          } catch (...) {
+                                            made->escaped = std::current_exception();
+                                          }
+                                        });
+  processes_.push_back(std::move(process));
+}
+
+std::vector<Scheduler::Process*> Scheduler::runnable() {
+  std::vector<Process*> able;
+  for (const auto& process : processes_) {
+    if (process->fiber->finished()) continue;
+    if (process->ready && !unwinding_ && !process->ready()) continue;
+    able.push_back(process.get());
+  }
+  return able;
+}
+
+void Scheduler::resume(Process& process) {
+  process.ready = nullptr;
+  running_ = &process;
+  process.fiber->resume();
+  running_ = nullptr;
+}
+
+void Scheduler::declare_hung(const std::string& why) {
+  if (hung()) return;
+  hung_ = why;
+  for (const auto& process : processes_)
+    if (!process->fiber->finished())
+      hung_ += "; " + process->name + (process->waits_for.empty() ? " was running" : " waits for " + process->waits_for);
+}
+
+void Scheduler::unwind() {
+  unwinding_ = true;
+  const std::uint64_t last = steps_ + kUnwindSteps;
+  for (std::vector<Process*> left = runnable(); !left.empty(); left = runnable())
+    for (Process* process : left) {
+      if (steps_ < last) {
+        resume(*process);
+      } else {
+        process->fiber->abandon();
+      }
+      ++steps_;
+    }
+}
+
+void Scheduler::run() {
+  for (;;) {
+    const std::vector<Process*> able = runnable();
+    if (able.empty()) break;
+    resume(*able[random_.below(able.size())]);
+    if (hung()) break;
+  }
+  const bool all_ended = std::all_of(processes_.begin(), processes_.end(),
+                                     [](const auto& process) { return process->fiber->finished(); });
+  if (!all_ended) {
+    declare_hung("nobody can go on");
+    unwind();
+  }
+  std::exception_ptr first;
+  for (const auto& process : processes_)
+    if (process->escaped && !first && !hung()) first = process->escaped;
+  processes_.clear();
+  unwinding_ = false;
+  if (first) std::rethrow_exception(first);
+}
+
+void Scheduler::run_beside(const std::string& name, int count, const std::function<void(int)>& body) {
+  std::vector<Process*> made;
+  for (int rank = 0; rank < count; ++rank) {
+    spawn(name + " " + std::to_string(rank), rank, [&body, rank] { body(rank); });
+    made.push_back(processes_.back().get());
+  }
+  wait_until("its ranks", [&made] {
+    return std::all_of(made.begin(), made.end(), [](const Process* process) { return process->fiber->finished(); });
+  });
+  std::exception_ptr first;
+  for (Process* process : made) {
+    if (process->escaped && !first) first = process->escaped;
+    process->escaped = nullptr;
+  }
+  if (first) std::rethrow_exception(first);
+}
+
+void Scheduler::give_way(bool may_throw) {
+  Process* const self = running_;
+  Fiber::suspend();
+  self->waits_for.clear();
+  if (unwinding_ && may_throw) throw Hung(hung_);
+}
+
+void Scheduler::step(bool may_throw) {
+  ++steps_;
+  if (!running_) return;
+  if (unwinding_) {
+    if (may_throw) throw Hung(hung_);
+    return;
+  }
+  if (steps_ > options_.steps_max) {
+    declare_hung("steps_max of " + std::to_string(options_.steps_max) + " is spent");
+    give_way(may_throw);
+    return;
+  }
+  if (processes_.size() == 1) return;
+  if (random_.below(2) == 0) give_way(may_throw);
+}
+
+void Scheduler::wait_until(const std::string& why, const std::function<bool()>& ready) {
+  if (!running_) {
+    if (!ready()) throw std::logic_error("wait_until outside any process: " + why);
+    return;
+  }
+  while (!ready()) {
+    running_->ready = ready;
+    running_->waits_for = why;
+    give_way(true);
+  }
+}
+
+void Scheduler::sleep(std::uint64_t steps) {
+  // A sleeper alone moves the clock itself; otherwise nobody would.
+  const std::uint64_t until = steps_ + steps;
+  while (steps_ < until) {
+    if (!running_ || processes_.size() == 1) {
+      steps_ = until;
+    } else {
+      step(true);
+    }
+  }
+}
+
+}  // namespace drought

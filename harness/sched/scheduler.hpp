@@ -1,0 +1,85 @@
+// Runs simulated processes, one fiber each, in an order that a seed decides. Every device, resource and
+// launch call is a step, at which another process may get its turn; the count of steps is the virtual
+// clock. There is no other time and no other concurrency, so a run replays from its seed.
+//
+// A run that cannot go on is hung: nobody is runnable, or the steps are spent. The waiting processes are
+// then unwound with Hung, so that what they own is given back and the report can say who waits for what.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "harness/sched/fiber.hpp"
+#include "harness/sched/random.hpp"
+
+namespace drought {
+
+/// Thrown into a process of a run that is hung. Nobody but the scheduler catches it for good.
+class Hung : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+class Scheduler {
+ public:
+  struct Options {
+    std::uint64_t seed = 1;
+    std::uint64_t steps_max = 10'000'000;
+    std::size_t stack_bytes = 512 << 10;
+  };
+  explicit Scheduler(Options options) : options_(options), random_(Random(options.seed).split(0x5C4ED)) {}
+
+  /// Adds a process. `rank` is what triggers and groups know it by; -1 for none.
+  void spawn(std::string name, int rank, std::function<void()> body);
+  /// Runs until every process has ended. Rethrows the first exception that one let escape, Hung aside.
+  void run();
+  /// Runs the bodies as processes beside the calling one, which waits for them all; rethrows the first
+  /// exception that one let escape. Call from inside a process.
+  void run_beside(const std::string& name, int count, const std::function<void(int rank)>& body);
+
+  /// One step of the calling process. Throws Hung when the steps are spent and `may_throw`.
+  void step(bool may_throw);
+  /// Lets others run until `ready`. `why` is what the report says when it never is. Throws Hung.
+  void wait_until(const std::string& why, const std::function<bool()>& ready);
+  /// Lets `steps` of virtual time pass for the calling process.
+  void sleep(std::uint64_t steps);
+
+  std::uint64_t now() const { return steps_; }
+  /// Of the process that runs; -1 outside any.
+  int rank() const { return running_ ? running_->rank : -1; }
+  bool inside() const { return running_ != nullptr; }
+  bool hung() const { return !hung_.empty(); }
+  /// Who waits for what.
+  const std::string& hung_text() const { return hung_; }
+
+ private:
+  struct Process {
+    std::string name;
+    int rank = -1;
+    std::unique_ptr<Fiber> fiber;
+    std::function<bool()> ready;  ///< Empty: runnable.
+    std::string waits_for;
+    std::exception_ptr escaped;
+  };
+
+  std::vector<Process*> runnable();
+  void resume(Process& process);
+  void declare_hung(const std::string& why);
+  void unwind();
+  void give_way(bool may_throw);
+
+  const Options options_;
+  Random random_;
+  std::vector<std::unique_ptr<Process>> processes_;
+  Process* running_ = nullptr;
+  std::uint64_t steps_ = 0;
+  bool unwinding_ = false;
+  std::string hung_;
+};
+
+}  // namespace drought

@@ -1,0 +1,17 @@
+// What drought_tests can do as a child of its own, one function a test file. tests/main.cpp lists them.
+#pragma once
+
+#include <istream>
+#include <ostream>
+
+namespace drought {
+
+/// Does what its first input line says: "exit N", "abort", "say N" (bytes), "hang", "echo" (the other
+/// lines, one by one).
+int run_act(std::istream& input, std::ostream& record);
+
+/// Makes a cuda device and does the case that its input names, "illegal_address" or "offsets"; 77 without
+/// a GPU.
+int run_cuda_case(std::istream& input, std::ostream& record);
+
+}  // namespace drought
