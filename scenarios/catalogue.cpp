@@ -3,7 +3,7 @@
 #include "allocators/catalogue.hpp"
 #include "faults/catalogue.hpp"
 #include "scenarios/allocators/churn.hpp"
-#include "scenarios/kernels/kernel_case.hpp"
+#include "scenarios/kernels/single_kernel.hpp"
 
 namespace drought {
 namespace {
@@ -15,7 +15,7 @@ constexpr WorkloadEntry workload(std::string_view name, std::string_view summary
 
 constexpr WorkloadEntry kWorkloads[] = {
     workload<Churn>("churn", "random sizes and lifetimes, contents verified"),
-    workload<KernelCase>("kernel_case", "one kernel against its oracle on memory of the resource under test"),
+    workload<SingleKernel>("single_kernel", "one kernel against its oracle on memory of the resource under test"),
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include "harness/cli/commands.hpp"
 #include "harness/device/child.hpp"
+#include "harness/device/cuda_peer.hpp"
 #include "scenarios/catalogue.hpp"
 
 namespace drought {
@@ -17,6 +18,7 @@ int run_cli(int argc, char** argv) {
   app.require_subcommand(1);
   const std::pair<std::string, Chosen> commands[] = {{"run", add_run_command(app, catalogues)},
                                                      {"sweep", add_sweep_command(app, catalogues)},
+                                                     {"replay", add_replay_command(app, catalogues)},
                                                      {"list", add_list_command(app, catalogues)}};
   try {
     app.parse(argc, argv);
@@ -35,8 +37,9 @@ int run_cli(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace drought;
+  const ChildJob jobs[] = {{"peer", run_cuda_peer}};
   try {
-    if (const auto status = run_as_child(argc, argv, {})) return *status;
+    if (const auto status = run_as_child(argc, argv, jobs)) return *status;
     return run_cli(argc, argv);
   } catch (const UserError& mistake) {
     std::cerr << "drought: " << mistake.what() << '\n';
