@@ -1,5 +1,5 @@
-// Every row of the semantics table: on the simulated device, computing or not, under several seeds; and
-// on a real GPU, each row in a process of its own, because some rows end their context.
+// Every row of the semantics table on the simulated device, computing or not, under several seeds. The
+// same rows meet a real GPU in cuda_semantics_test.cpp.
 #include "tests/semantics.hpp"
 
 #include <gtest/gtest.h>
@@ -7,9 +7,6 @@
 #include <memory>
 #include <set>
 #include <tuple>
-
-#include "harness/device/child.hpp"
-#include "tests/child_jobs.hpp"
 
 namespace drought {
 namespace {
@@ -29,27 +26,6 @@ INSTANTIATE_TEST_SUITE_P(Table, EverySemanticsRow,
                                           testing::Values(Work::full, Work::shapes),
                                           testing::Values(1, 2, 3)));
 
-/// Why there is no GPU to ask, or "".
-const std::string& why_no_gpu() {
-  static const std::string why = [] {
-    std::string why_not;
-    return make_cuda_device(profile_named("h200"), {}, why_not) ? std::string() : why_not;
-  }();
-  return why;
-}
-
-class EverySemanticsRowOnCuda : public testing::TestWithParam<std::size_t> {};
-
-TEST_P(EverySemanticsRowOnCuda, HoldsInAProcessOfItsOwn) {
-  if (!why_no_gpu().empty()) GTEST_SKIP() << why_no_gpu();
-  const ChildEnd end = Child(job("semantics_row")).finish(std::to_string(GetParam()));
-  EXPECT_EQ(end.text(), "exit 0");
-  EXPECT_EQ(end.record, "held\n");
-}
-
-INSTANTIATE_TEST_SUITE_P(Table, EverySemanticsRowOnCuda,
-                         testing::Range<std::size_t>(0, semantics_row_count()));
-
 TEST(SemanticsTable, NamesEachRowOnce) {
   std::set<std::string_view> names;
   for (std::size_t i = 0; const SemanticsRow* row = semantics_row(i); ++i)
@@ -65,18 +41,4 @@ TEST(SemanticsTable, SaysWhatDifferedWhenADeviceAnswersOtherwise) {
 }
 
 }  // namespace
-
-int run_semantics_row(std::istream& input, std::ostream& record) {
-  std::size_t index = 0;
-  input >> index;
-  const SemanticsRow* const row = semantics_row(index);
-  if (!input || !row) return 2;
-  std::string why_not;
-  const auto device = make_cuda_device(profile_named("h200"), {}, why_not);
-  if (!device) return 77;
-  const std::string differed = run_row(*row, *device);
-  record << (differed.empty() ? "held" : differed) << '\n';
-  return 0;
-}
-
 }  // namespace drought

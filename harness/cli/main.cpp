@@ -17,7 +17,6 @@ int run_cli(int argc, char** argv) {
   app.require_subcommand(1);
   const std::pair<std::string, Chosen> commands[] = {{"run", add_run_command(app, catalogues)},
                                                      {"sweep", add_sweep_command(app, catalogues)},
-                                                     {"replay", add_replay_command(app, catalogues)},
                                                      {"list", add_list_command(app, catalogues)}};
   try {
     app.parse(argc, argv);

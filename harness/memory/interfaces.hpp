@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "harness/memory/resource.hpp"
 
@@ -46,6 +47,19 @@ class LogsDecisions {
   virtual ~LogsDecisions() = default;
   /// `listener` outlives the allocator or is replaced by nullptr first.
   virtual void log_decisions_to(Listener* listener) = 0;
+};
+
+/// Can show what it holds and has not lent, so that a difference in a replay can be explained.
+class ListsFreeBlocks {
+ public:
+  struct FreeBlock {
+    std::uintptr_t address = 0;
+    std::size_t bytes = 0;
+    std::uint64_t stream = 0;
+  };
+  virtual ~ListsFreeBlocks() = default;
+  /// In the order in which the allocator searches them.
+  virtual std::vector<FreeBlock> free_blocks() const = 0;
 };
 
 }  // namespace drought

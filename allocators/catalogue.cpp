@@ -1,0 +1,41 @@
+#include "allocators/catalogue.hpp"
+
+#include <type_traits>
+
+#include "allocators/bump.hpp"
+#include "allocators/direct.hpp"
+
+namespace drought {
+namespace {
+
+/// An entry for whichever of the three constructors the allocator has.
+template <typename Made>
+constexpr AllocatorEntry allocator(std::string_view name, std::string_view summary) {
+  using Options = typename Made::Options;
+  constexpr bool from_device = std::is_constructible_v<Made, Device&, Options>;
+  return {name, summary,
+          [](const Table& table, Resource* upstream, Device& device) -> std::unique_ptr<Resource> {
+            auto options = read_options<Options>(table);
+            if constexpr (from_device) {
+              (void)upstream;
+              return std::make_unique<Made>(device, std::move(options));
+            } else if constexpr (std::is_constructible_v<Made, Resource&, Device&, Options>) {
+              return std::make_unique<Made>(*upstream, device, std::move(options));
+            } else {
+              (void)device;
+              return std::make_unique<Made>(*upstream, std::move(options));
+            }
+          },
+          !from_device};
+}
+
+constexpr AllocatorEntry kAllocators[] = {
+    allocator<Direct>("direct", "each allocation is one cudaMalloc, each free one cudaFree"),
+    allocator<Bump>("bump", "one slab front to back, reclaimed at the end"),
+};
+
+}  // namespace
+
+std::span<const AllocatorEntry> allocator_catalogue() { return kAllocators; }
+
+}  // namespace drought

@@ -1,0 +1,117 @@
+#include "harness/report/report.hpp"
+
+#include <fstream>
+#include <iomanip>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+namespace drought {
+namespace {
+
+using nlohmann::json;
+
+json to_json(const RunResult& result) {
+  json checks = json::array(), faults = json::array();
+  for (const CheckResult& check : result.checks)
+    checks.push_back({{"name", check.name}, {"ok", check.ok}, {"message", check.message}});
+  for (const FaultTally& fault : result.faults)
+    faults.push_back({{"kind", fault.kind}, {"armed", fault.armed}, {"struck", fault.struck}});
+  return {{"scenario", result.scenario},     {"verdict", name(result.verdict)},   {"checks", checks},
+          {"faults", faults},                {"attempts", result.attempts},       {"peak_bytes", result.peak_bytes},
+          {"live_bytes", result.live_bytes}, {"wall_ms", result.wall_ms},         {"repeat", result.repeat},
+          {"why", result.why},               {"outcome", name(result.outcome.kind)},
+          {"message", result.outcome.message}, {"decisions", result.decisions}};
+}
+
+json to_json(const SweepResult& result) {
+  json failures = json::array();
+  for (const SweepFailure& failure : result.failures)
+    failures.push_back({{"point", failure.point},
+                        {"site", name(failure.site)},
+                        {"verdict", name(failure.verdict)},
+                        {"message", failure.message},
+                        {"repeat", failure.repeat}});
+  return {{"scenario", result.scenario}, {"points", result.points},     {"thinned", result.thinned},
+          {"struck", result.struck},     {"verdicts", result.verdicts}, {"failures", failures},
+          {"why", result.why},           {"wall_ms", result.wall_ms}};
+}
+
+template <typename Result>
+void write_results(const std::string& path, const std::string& command, std::uint64_t seed,
+                   const std::vector<Result>& results) {
+  json list = json::array();
+  for (const Result& result : results) list.push_back(to_json(result));
+  std::ofstream out(path);
+  out << json{{"command", command}, {"seed", seed}, {"version", DROUGHT_VERSION}, {"results", list}}.dump(
+             2, ' ', false, json::error_handler_t::replace)
+      << '\n';
+  if (!out.flush()) throw UserError(path + ": cannot be written");
+}
+
+}  // namespace
+
+void print_line(std::ostream& out, const RunResult& result) {
+  out << std::left << std::setw(14) << name(result.verdict) << result.scenario << "  " << result.title << '\n';
+  if (!result.why.empty()) out << std::string(14, ' ') << result.why << '\n';
+  if (!is_good(result.verdict)) out << std::string(14, ' ') << "repeat: " << result.repeat << '\n';
+}
+
+void print_table(std::ostream& out, const std::vector<RunResult>& results) {
+  std::map<std::string, std::size_t> counts;
+  double wall_ms = 0;
+  std::uint64_t calls = 0;
+  for (const RunResult& result : results) {
+    ++counts[std::string(name(result.verdict))];
+    wall_ms += result.wall_ms;
+    calls += result.calls;
+  }
+  out << '\n' << std::left << std::setw(16) << "verdict" << std::right << std::setw(10) << "scenarios" << '\n';
+  for (const auto& [verdict, count] : counts)
+    out << std::left << std::setw(16) << verdict << std::right << std::setw(10) << count << '\n';
+  out << std::left << std::setw(16) << "all" << std::right << std::setw(10) << results.size() << "  " << calls
+      << " calls, " << std::fixed << std::setprecision(0) << wall_ms << " ms\n";
+}
+
+void print_line(std::ostream& out, const SweepResult& result) {
+  out << std::left << std::setw(14) << (result.good() ? "survived" : "failed") << result.scenario << "  "
+      << result.points << " points, " << result.struck << " strikes";
+  if (result.thinned) out << ", " << result.thinned << " points thinned out";
+  for (const auto& [verdict, count] : result.verdicts) out << ", " << verdict << ' ' << count;
+  out << '\n';
+  if (!result.why.empty()) out << std::string(14, ' ') << result.why << '\n';
+  std::size_t shown = 0;
+  for (const SweepFailure& failure : result.failures) {
+    if (++shown > 5) {
+      out << std::string(14, ' ') << "and " << result.failures.size() - 5 << " more failures\n";
+      break;
+    }
+    out << std::string(14, ' ') << name(failure.verdict) << " at call " << failure.point << ", "
+        << name(failure.site) << ": " << failure.message << '\n'
+        << std::string(14, ' ') << "repeat: " << failure.repeat << '\n';
+  }
+}
+
+void print_table(std::ostream& out, const std::vector<SweepResult>& results) {
+  std::uint64_t points = 0, struck = 0, failures = 0;
+  for (const SweepResult& result : results) {
+    points += result.points;
+    struck += result.struck;
+    failures += result.failures.size() + !result.why.empty();
+  }
+  out << '\n'
+      << results.size() << " scenarios, " << points << " points, " << struck << " strikes, " << failures
+      << " failures\n";
+}
+
+void write_json(const std::string& path, const std::string& command, std::uint64_t seed,
+                const std::vector<RunResult>& results) {
+  write_results(path, command, seed, results);
+}
+
+void write_json(const std::string& path, const std::string& command, std::uint64_t seed,
+                const std::vector<SweepResult>& results) {
+  write_results(path, command, seed, results);
+}
+
+}  // namespace drought

@@ -1,0 +1,78 @@
+#include "scenarios/allocators/churn.hpp"
+
+#include <bit>
+#include <stdexcept>
+#include <vector>
+
+#include "scenarios/device_calls.hpp"
+
+namespace drought {
+namespace {
+
+struct Held {
+  Buffer buffer;
+  std::uint8_t pattern = 0;
+  Stream stream;
+};
+
+std::size_t draw_size(Random& random, std::size_t low, std::size_t high) {
+  const int low_bit = std::bit_width(low) - 1, high_bit = std::bit_width(high) - 1;
+  const int bit = low_bit + static_cast<int>(random.below(static_cast<std::uint64_t>(high_bit - low_bit + 1)));
+  const std::size_t drawn = (std::size_t{1} << bit) + random.below(std::size_t{1} << bit);
+  return std::min(std::max(drawn, low), high);
+}
+
+/// Reads the block's first and last byte back and frees it.
+void verify_and_free(Rig& rig, Held held) {
+  if (!rig.full()) return;
+  const std::size_t ends[] = {0, held.buffer.bytes() - 1};
+  std::uint8_t seen[2] = {};
+  for (int i = 0; i < 2; ++i)
+    must(rig.device().memcpy(&seen[i], held.buffer.data() + ends[i], 1, held.stream), "cudaMemcpy");
+  must(rig.device().stream_synchronize(held.stream), "cudaStreamSynchronize");
+  const bool same = seen[0] == held.pattern && seen[1] == held.pattern;
+  rig.record().comparisons.push_back({"contents of a block", same,
+                                      "wrote " + std::to_string(held.pattern) + ", read " + std::to_string(seen[0]) +
+                                          " and " + std::to_string(seen[1])});
+}
+
+}  // namespace
+
+Churn::Churn(Options options) : options_(options) {
+  if (options_.bytes_min == 0 || options_.bytes_min > options_.bytes_max)
+    throw std::invalid_argument("bytes_min must be above 0 and at most bytes_max");
+  if (options_.live_max == 0 || options_.streams == 0)
+    throw std::invalid_argument("live_max and streams must be above 0");
+}
+
+void Churn::run(Rig& rig) {
+  Random random = rig.random(1);
+  const Streams streams(rig.device(), options_.streams);
+  std::vector<Held> held;
+  std::uint64_t digest = 0;
+  for (std::size_t i = 0; i < options_.allocations; ++i) {
+    if (held.size() == options_.live_max || (!held.empty() && random.below(3) == 0)) {
+      const std::size_t victim = random.below(held.size());
+      std::swap(held[victim], held.back());
+      Held taken = std::move(held.back());
+      held.pop_back();
+      verify_and_free(rig, std::move(taken));
+    }
+    const std::size_t bytes = draw_size(random, options_.bytes_min, options_.bytes_max);
+    const Stream stream = streams[i];
+    Held made{Buffer(rig.memory(), {.bytes = bytes, .stream = stream, .tag = "block"}),
+              static_cast<std::uint8_t>(random()), stream};
+    must(rig.device().memset(made.buffer.data(), made.pattern, bytes, stream), "cudaMemset");
+    digest = Random(digest ^ bytes ^ made.pattern)();
+    held.push_back(std::move(made));
+  }
+  while (!held.empty()) {
+    Held taken = std::move(held.back());
+    held.pop_back();
+    verify_and_free(rig, std::move(taken));
+  }
+  rig.record().output_digests.push_back(digest);
+  rig.ledger().mark_teardown({"block"});
+}
+
+}  // namespace drought

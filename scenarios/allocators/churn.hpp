@@ -1,0 +1,37 @@
+// Allocates and frees blocks of random size in random order through the chain, as a server's requests
+// come and go, and checks that each block still holds what was written to it when it is freed.
+#pragma once
+
+#include <cstdint>
+#include <tuple>
+
+#include "harness/scenario/key.hpp"
+#include "harness/scenario/rig.hpp"
+#include "harness/scenario/workload.hpp"
+
+namespace drought {
+
+class Churn final : public Workload {
+ public:
+  struct Options {
+    std::size_t allocations = 200;
+    std::size_t live_max = 32;          ///< Blocks alive at once.
+    std::size_t bytes_min = 1;
+    std::size_t bytes_max = 4_MiB;      ///< Sizes are uniform in their logarithm, as traces have them.
+    std::size_t streams = 1;            ///< Blocks are used on this many streams in turn.
+    static constexpr auto keys() {
+      return std::tuple{key("allocations", &Options::allocations), key("live_max", &Options::live_max),
+                        key("bytes_min", &Options::bytes_min), key("bytes_max", &Options::bytes_max),
+                        key("streams", &Options::streams)};
+    }
+  };
+  /// Throws std::invalid_argument for sizes that contradict each other.
+  explicit Churn(Options options);
+
+  void run(Rig& rig) override;
+
+ private:
+  const Options options_;
+};
+
+}  // namespace drought

@@ -1,0 +1,28 @@
+#include "scenarios/catalogue.hpp"
+
+#include "allocators/catalogue.hpp"
+#include "faults/catalogue.hpp"
+#include "scenarios/allocators/churn.hpp"
+#include "scenarios/kernels/kernel_case.hpp"
+
+namespace drought {
+namespace {
+
+template <typename Made>
+constexpr WorkloadEntry workload(std::string_view name, std::string_view summary) {
+  return entry_of<WorkloadEntry, Workload, Made>(name, summary);
+}
+
+constexpr WorkloadEntry kWorkloads[] = {
+    workload<Churn>("churn", "random sizes and lifetimes, contents verified"),
+    workload<KernelCase>("kernel_case", "one kernel against its oracle on memory of the resource under test"),
+};
+
+}  // namespace
+
+const Catalogues& all_catalogues() {
+  static const Catalogues catalogues{allocator_catalogue(), fault_catalogue(), {}, kWorkloads, check_catalogue()};
+  return catalogues;
+}
+
+}  // namespace drought
