@@ -18,7 +18,6 @@ int run_cli(int argc, char** argv) {
   app.require_subcommand(1);
   const std::pair<std::string, Chosen> commands[] = {{"run", add_run_command(app, catalogues)},
                                                      {"sweep", add_sweep_command(app, catalogues)},
-                                                     {"replay", add_replay_command(app, catalogues)},
                                                      {"list", add_list_command(app, catalogues)}};
   try {
     app.parse(argc, argv);
@@ -37,9 +36,9 @@ int run_cli(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace drought;
-  const ChildJob jobs[] = {{"peer", run_cuda_peer}};
   try {
-    if (const auto status = run_as_child(argc, argv, jobs)) return *status;
+    static constexpr ChildJob kJobs[] = {{"peer", run_cuda_peer}};
+    if (const auto status = run_as_child(argc, argv, kJobs)) return *status;
     return run_cli(argc, argv);
   } catch (const UserError& mistake) {
     std::cerr << "drought: " << mistake.what() << '\n';
