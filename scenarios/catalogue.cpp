@@ -3,6 +3,7 @@
 #include "allocators/catalogue.hpp"
 #include "faults/catalogue.hpp"
 #include "scenarios/allocators/churn.hpp"
+#include "scenarios/kernels/kernel_case.hpp"
 
 namespace drought {
 namespace {
@@ -14,6 +15,7 @@ constexpr WorkloadEntry workload(std::string_view name, std::string_view summary
 
 constexpr WorkloadEntry kWorkloads[] = {
     workload<Churn>("churn", "random sizes and lifetimes, contents verified"),
+    workload<KernelCase>("kernel_case", "one kernel against its oracle on memory of the resource under test"),
 };
 
 }  // namespace

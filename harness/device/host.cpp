@@ -76,9 +76,10 @@ Status HostDevice::set_peer(std::string_view name, std::size_t bytes) {
 }
 
 std::size_t HostDevice::held_bytes() const {
-  std::size_t others = profile().context_bytes + (launched_ ? profile().first_launch_bytes : 0);
-  for (const auto& [name, bytes] : peers_) others += bytes;
-  return budget_.total_bytes() - budget_.free_bytes() - others;
+  std::size_t held = budget_.total_bytes() - budget_.free_bytes() - profile().context_bytes;
+  if (launched_) held -= profile().first_launch_bytes;
+  for (const auto& [name, cost] : peers_) held -= cost;
+  return held;
 }
 
 std::uint64_t HostDevice::offset_of(const void* pointer) const {

@@ -205,7 +205,8 @@ Status HostDevice::run(const StoredLaunch& stored) const {
     // A probe's touch of device memory is left to the pages themselves. Host memory is always there
     // for the process that simulates the chip, so that rule has to be asked.
     const std::uintptr_t begin = as_address(operand.data);
-    const bool asked = launch.declared || !runs() || (!heap_space_.owns(begin) && !vmm_space_.owns(begin));
+    const bool on_device = begin == 0 || heap_space_.owns(begin) || vmm_space_.owns(begin);
+    const bool asked = launch.declared || !runs() || !on_device;
     if (asked && !reachable(operand.data, operand.bytes, operand.access)) return Status::illegal_address;
   }
   if (!runs()) return Status::success;

@@ -52,6 +52,8 @@ class Plan {
   const std::vector<ArmedFault>& armed() const { return armed_; }
 
  private:
+  void strike(Call& call, const Circumstances& now, Scene& scene);
+
   Record& record_;
   Random random_;
   std::vector<ArmedFault> armed_;

@@ -32,8 +32,10 @@ std::size_t page_bytes() {
   return bytes;
 }
 
+}  // namespace
+
 /// Stacks of ended fibers, to be used again: mapping one costs more than most kernel threads run.
-class StackPool {
+class Fiber::StackPool {
  public:
   StackPool() = default;
   StackPool(const StackPool&) = delete;
@@ -86,12 +88,10 @@ class StackPool {
   std::size_t mapped_ = 0;
 };
 
-StackPool& stack_pool() {
-  thread_local StackPool pool;
+const std::shared_ptr<Fiber::StackPool>& Fiber::stack_pool() {
+  thread_local const std::shared_ptr<StackPool> pool = std::make_shared<StackPool>();
   return pool;
 }
-
-}  // namespace
 
 struct Fiber::Entry {
   DROUGHT_NOT_TRACKED static void enter(transfer_t from) {
@@ -117,9 +117,10 @@ struct Fiber::Entry {
 Fiber::Fiber(const FiberOptions& options, std::function<void()> body)
     : body_(std::move(body)),
       ordered_(options.ordered),
+      pool_(stack_pool()),
       stack_bytes_(round_up(options.stack_bytes, page_bytes()) *
                    (sanitizers::address || sanitizers::thread ? 4 : 1)) {
-  stack_ = stack_pool().take(stack_bytes_);
+  stack_ = pool_->take(stack_bytes_);
   context_ = make_fcontext(stack_ + stack_bytes_, stack_bytes_, &Entry::enter);
 #if defined(DROUGHT_TSAN)
   tsan_ = __tsan_create_fiber(0);
@@ -143,7 +144,7 @@ void Fiber::release_stack() {
   __tsan_destroy_fiber(tsan_);
   tsan_ = nullptr;
 #endif
-  stack_pool().give(std::exchange(stack_, nullptr), stack_bytes_);
+  pool_->give(std::exchange(stack_, nullptr), stack_bytes_);
 }
 
 /// Tells the sanitizers that this fiber is about to be left, and puts its exceptions aside.

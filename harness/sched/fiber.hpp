@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <exception>
 #include <functional>
+#include <memory>
 
 namespace drought {
 
@@ -62,7 +63,8 @@ class Fiber {
     unsigned int uncaught = 0;
   };
 
-  struct Entry;  // The first function on the new stack, whose signature is Boost's.
+  class StackPool;  // One for each OS thread, as long as a fiber of that thread is alive.
+  struct Entry;     // The first function on the new stack, whose signature is Boost's.
 
   void release_stack();
   void leave(bool for_good);
@@ -73,6 +75,9 @@ class Fiber {
   State state_ = State::fresh;
   bool ordered_;
 
+  static const std::shared_ptr<StackPool>& stack_pool();
+
+  const std::shared_ptr<StackPool> pool_;
   std::byte* stack_ = nullptr;  // Lowest usable byte.
   std::size_t stack_bytes_;
   void* context_ = nullptr;          // Where to go on resume.

@@ -17,20 +17,20 @@ namespace drought {
 /// One piece of memory that a kernel works on. The resource under test supplies every one of them.
 struct Part {
   enum class Role : std::uint8_t { input, output, workspace };
-  std::string_view name;     ///< "q", "page_table", "split_out"; static storage.
-  std::size_t bytes = 0;     ///< 0: this shape does not need it, and no memory is asked for.
+  std::string_view name;  ///< "q", "page_table", "split_out"; static storage.
+  std::size_t bytes = 0;  ///< 0: this shape does not need it, and no memory is asked for.
   std::size_t alignment = 256;
   Role role = Role::input;
-  bool zeroed = false;       ///< A workspace that must start as zeros; others are poisoned.
-  bool payload = true;       ///< Floating-point data. false: integers (page tables, cu_seqlens), which
-                             ///< are written and checked in shapes mode too.
+  bool zeroed = false;  ///< A workspace that must start as zeros; others are poisoned.
+  bool payload = true;  ///< Floating-point data. false: integers (page tables, cu_seqlens), which
+                        ///< are written and checked in shapes mode too.
 };
 
 /// How far an output is from the oracle.
 struct Comparison {
-  bool within = false;       ///< Every element, and false when any is NaN.
+  bool within = false;  ///< Every element, and false when any is NaN.
   double worst_error = 0, tolerance = 0;
-  std::string text;          ///< Where the worst element is, its value and the oracle's.
+  std::string text;  ///< Where the worst element is, its value and the oracle's.
 };
 
 /// One kernel at one shape and type. Stateless after construction.
@@ -42,6 +42,12 @@ class Kernel {
   virtual std::vector<Part> plan() const = 0;
   /// Writes part `index`'s input as the host holds it; the same seed gives the same bits everywhere.
   virtual void fill(std::size_t index, std::uint64_t seed, std::span<std::byte> out) const = 0;
+  /// What is wrong with the integer inputs (a page index out of range, cu_seqlens going down) as the host
+  /// holds them, in one line; empty when a launch may read them. `parts` as compare() takes them.
+  virtual std::string wrong_inputs(std::span<const std::span<const std::byte>> parts) const {
+    static_cast<void>(parts);
+    return {};
+  }
   /// Enqueues the whole operation (it may be several launches). `parts[i]` is plan()[i]'s memory.
   /// Stops at the first launch that is refused, and answers its status.
   virtual Status launch(Device& device, Stream stream, std::span<void* const> parts) const = 0;

@@ -1,0 +1,38 @@
+// Makes the host's bodies of a list of kernel functors.
+#pragma once
+
+#include <cstring>
+
+#include "harness/simt/host_context.hpp"
+#include "harness/simt/launch.hpp"
+
+namespace drought {
+
+/// The HostBody of one functor: invalid_value when the arguments are not the functor's.
+template <typename Functor>
+Status host_body(const Launch& launch) {
+  using Arguments = typename Functor::Arguments;
+  if (launch.arguments_bytes != sizeof(Arguments) || launch.block.volume() > Functor::threads_max)
+    return Status::invalid_value;
+  Arguments arguments;
+  std::memcpy(&arguments, launch.arguments, sizeof arguments);
+  return run_on_host(
+      launch,
+      [](HostContext& context, const void* given) {
+        Functor::body(context, *static_cast<const Arguments*>(given));
+      },
+      &arguments);
+}
+
+template <typename... Functors>
+struct HostBodies<Variants<Functors...>> {
+  static HostBody at(std::size_t place);
+};
+
+template <typename... Functors>
+HostBody HostBodies<Variants<Functors...>>::at(std::size_t place) {
+  constexpr HostBody bodies[] = {&host_body<Functors>...};
+  return bodies[place];
+}
+
+}  // namespace drought

@@ -1,0 +1,124 @@
+// The host's warp-tile matrix product: what 32 lanes brought is gathered, multiplied with vectors of four
+// floats that every x86-64 and AArch64 has, and handed back. The lanes have told the sanitizers what they
+// read, so the arithmetic itself is not instrumented, which would cost a factor of 40.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "harness/simt/host_block.hpp"
+#include "harness/simt/number.hpp"
+#include "harness/simt/tile.hpp"
+
+#define DROUGHT_LEAF __attribute__((no_sanitize("address", "thread", "undefined")))
+
+namespace drought {
+
+/// What one lane brings to a product.
+template <typename T>
+struct TileProduct {
+  float* fragment;
+  Tile<const T> a, b;
+};
+
+namespace host_tile {
+
+using Float4 = float __attribute__((vector_size(16)));
+using Float4Anywhere = float __attribute__((vector_size(16), aligned(4), may_alias));
+using Word4 = std::uint32_t __attribute__((vector_size(16)));
+using Half4Anywhere = std::uint16_t __attribute__((vector_size(8), aligned(2), may_alias));
+
+DROUGHT_LEAF inline Float4 load(const float* from) { return *reinterpret_cast<const Float4Anywhere*>(from); }
+DROUGHT_LEAF inline Float4 load(const bf16* from) {
+  const Word4 wide = __builtin_convertvector(*reinterpret_cast<const Half4Anywhere*>(from), Word4) << 16;
+  return reinterpret_cast<Float4>(wide);
+}
+DROUGHT_LEAF inline void store(float* to, Float4 value) { *reinterpret_cast<Float4Anywhere*>(to) = value; }
+
+/// out = in^T for `rows` x `columns`, both multiples of 4.
+template <int rows, int columns, typename T>
+DROUGHT_LEAF inline void transpose(const T* in, int pitch, float* out) {
+  for (int r = 0; r < rows; r += 4) {
+    for (int c = 0; c < columns; c += 4) {
+      const T* const from = in + r * pitch + c;
+      const Float4 x0 = load(from), x1 = load(from + pitch), x2 = load(from + 2 * pitch),
+                   x3 = load(from + 3 * pitch);
+      const Float4 y0 = __builtin_shufflevector(x0, x1, 0, 4, 1, 5),
+                   y1 = __builtin_shufflevector(x2, x3, 0, 4, 1, 5);
+      const Float4 y2 = __builtin_shufflevector(x0, x1, 2, 6, 3, 7),
+                   y3 = __builtin_shufflevector(x2, x3, 2, 6, 3, 7);
+      store(out + c * rows + r, __builtin_shufflevector(y0, y1, 0, 1, 4, 5));
+      store(out + (c + 1) * rows + r, __builtin_shufflevector(y0, y1, 2, 3, 6, 7));
+      store(out + (c + 2) * rows + r, __builtin_shufflevector(y2, y3, 0, 1, 4, 5));
+      store(out + (c + 3) * rows + r, __builtin_shufflevector(y2, y3, 2, 3, 6, 7));
+    }
+  }
+}
+
+template <int rows, int columns, typename T>
+DROUGHT_LEAF inline void widen(const T* in, int pitch, float* out) {
+  for (int r = 0; r < rows; ++r)
+    for (int c = 0; c < columns; c += 4) store(out + r * columns + c, load(in + r * pitch + c));
+}
+
+/// c += a * b, dense: a is 16 x depth, b depth x columns. Four rows and eight columns at a time stay in
+/// registers; every column sums in the same order.
+template <int depth, int columns>
+DROUGHT_LEAF inline void multiply(float* c, const float* a, const float* b) {
+  for (int r = 0; r < tile_rows; r += 4) {
+    for (int n = 0; n < columns; n += 8) {
+      Float4 sum[4][2];
+      for (int i = 0; i < 4; ++i) {
+        sum[i][0] = load(c + (r + i) * columns + n);
+        sum[i][1] = load(c + (r + i) * columns + n + 4);
+      }
+      for (int k = 0; k < depth; ++k) {
+        const Float4 b0 = load(b + k * columns + n), b1 = load(b + k * columns + n + 4);
+        for (int i = 0; i < 4; ++i) {
+          const float x = a[(r + i) * depth + k];
+          const Float4 spread = {x, x, x, x};
+          sum[i][0] += spread * b0;
+          sum[i][1] += spread * b1;
+        }
+      }
+      for (int i = 0; i < 4; ++i) {
+        store(c + (r + i) * columns + n, sum[i][0]);
+        store(c + (r + i) * columns + n + 4, sum[i][1]);
+      }
+    }
+  }
+}
+
+}  // namespace host_tile
+
+template <int depth, typename T, int columns, bool b_is_transposed>
+DROUGHT_LEAF void multiply_leaf(HostBlock& block, void* const (&lanes)[warp_lanes]) {
+  static_assert(depth % 8 == 0 && columns % 8 == 0);
+  const auto& first = *static_cast<const TileProduct<T>*>(lanes[0]);
+  float* const c = block.scratch(tile_rows * columns + tile_rows * depth + depth * columns);
+  float* const a = c + tile_rows * columns;
+  float* const b = a + tile_rows * depth;
+  for (int lane = 0; lane < warp_lanes; ++lane) {
+    const auto& mine = *static_cast<const TileProduct<T>*>(lanes[lane]);
+    if (mine.a.data != first.a.data || mine.b.data != first.b.data)
+      block.end(Status::launch_failure, static_cast<unsigned>(lane), "multiplies other tiles than its warp");
+    for (int i = 0; i < columns / 2; ++i)
+      c[Fragment<columns>::row(lane, i % 4) * columns + Fragment<columns>::column(lane, i / 4, i % 4)] =
+          mine.fragment[i];
+  }
+  host_tile::widen<tile_rows, depth>(first.a.data, first.a.pitch, a);
+  if constexpr (b_is_transposed) {
+    host_tile::transpose<columns, depth>(first.b.data, first.b.pitch, b);
+  } else {
+    host_tile::widen<depth, columns>(first.b.data, first.b.pitch, b);
+  }
+  host_tile::multiply<depth, columns>(c, a, b);
+  for (int lane = 0; lane < warp_lanes; ++lane) {
+    float* const fragment = static_cast<const TileProduct<T>*>(lanes[lane])->fragment;
+    for (int i = 0; i < columns / 2; ++i)
+      fragment[i] =
+          c[Fragment<columns>::row(lane, i % 4) * columns + Fragment<columns>::column(lane, i / 4, i % 4)];
+  }
+}
+
+}  // namespace drought

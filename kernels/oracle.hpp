@@ -1,0 +1,97 @@
+// What attention kernels are judged by: a float64 oracle that takes rows, not layouts, with the error that a
+// kernel of a given type may make at each element; and the judge of a whole output.
+//
+// The tolerance. Let u be the unit roundoff of the type (2^-9 for bf16, 2^-24 for fp32) and e = 2^-24 that of
+// the accumulators. A kernel weighs value j by w_j(1 + d_j), where w_j = 2^(s_j - max). |d_j| is at most
+//   u                          the weight is rounded to the type for the product with V,
+//   2^-21                      exp2 within 2 ulp, twice: once for the weight, once while rescaling,
+//   (D + 8) e A ln 2           the score is a sum of D products in fp32, scaled; A bounds the sum of the
+//                              products' absolute values over the keys, in units of the base-2 exponent.
+// Normalized weights then err by at most 2 max|d_j|, each sum over n keys by (n + 8) e, and the result is
+// rounded to the type: |error| <= (2 d + 2 (n + 8) e) sum_j w_j |v_j| / sum_j w_j + u |out|.
+// A split and its combine add one exp2 and one logarithm, whose absolute error is that of a base-2 exponent
+// of size M: 2^-21 + M 2^-22, counted into d always, as it is below u for bf16 and small for fp32.
+// Bounds do not see errors that are small everywhere, so the whole must also be near in the Euclidean norm:
+// 4e-3 for bf16 (two roundings of relative size u / sqrt(3), with a margin), 2^-24 * 2^6 for fp32.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "harness/simt/kernel.hpp"
+
+namespace drought {
+
+/// A part's elements as doubles, and the way back from a multi-index, last index fastest.
+class HostTensor {
+ public:
+  /// `type` is "fp32", "bf16" or "int32". Throws std::invalid_argument when the bytes do not match.
+  HostTensor(std::span<const std::byte> bytes, std::string_view type, std::vector<std::size_t> extents);
+
+  double at(std::initializer_list<std::size_t> index) const { return values_[place(index)]; }
+  /// The elements whose leading indices are `index`, in order.
+  std::span<const double> row(std::initializer_list<std::size_t> index) const;
+
+ private:
+  std::size_t place(std::initializer_list<std::size_t> index) const;
+
+  std::vector<std::size_t> extents_;
+  std::vector<double> values_;
+};
+
+/// One list of keys and values, to which queries may be put.
+class AttentionOracle {
+ public:
+  AttentionOracle(std::size_t head_dim, double unit_roundoff)
+      : head_dim_(head_dim), roundoff_(unit_roundoff) {}
+
+  /// The next key with its value; both of head_dim elements, which outlive this.
+  void push(std::span<const double> key, std::span<const double> value);
+
+  struct Answer {
+    std::vector<double> out, tolerance;
+  };
+  /// What a query sees of the first `visible` keys, scaled by 1 / sqrt(head_dim). Zeros when it sees none.
+  Answer ask(std::span<const double> query, std::size_t visible) const;
+
+ private:
+  std::size_t head_dim_;
+  double roundoff_;
+  std::vector<std::span<const double>> keys_, values_;
+};
+
+/// Takes an output element by element. NaN, in the output or in the oracle, is never within.
+class Judge {
+ public:
+  /// `norm_limit` bounds |error| / |expected| in the Euclidean norm over all elements.
+  explicit Judge(double norm_limit) : norm_limit_(norm_limit) {}
+
+  /// `where` is called for the text of the worst element only.
+  template <typename Where>
+  void take(double got, double expected, double tolerance, Where where) {
+    if (add(got, expected, tolerance)) worst_place_ = where();
+  }
+  Comparison verdict() const;
+
+ private:
+  /// Whether this is the worst so far.
+  bool add(double got, double expected, double tolerance);
+
+  double norm_limit_;
+  bool all_within_ = true;
+  std::size_t taken_ = 0;
+  double worst_ratio_ = -1, worst_error_ = 0, worst_tolerance_ = 0, worst_got_ = 0, worst_expected_ = 0;
+  double error_squares_ = 0, expected_squares_ = 0;
+  std::string worst_place_;
+};
+
+/// The norm limit for a type, "fp32" or "bf16".
+double norm_limit(std::string_view type);
+
+/// The unit roundoff of a type, "fp32" or "bf16".
+double unit_roundoff(std::string_view type);
+
+}  // namespace drought

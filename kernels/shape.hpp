@@ -1,0 +1,63 @@
+// What the shapes of kernels are checked and filled with.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include "harness/simt/number.hpp"
+
+namespace drought {
+
+/// Bytes of one element. Throws std::invalid_argument for a type that kernels are not compiled for.
+std::size_t element_bytes(std::string_view type);
+
+/// The product; throws std::invalid_argument naming `what` when it does not fit in 63 bits.
+std::size_t checked_product(std::string_view what, std::initializer_list<std::size_t> factors);
+
+/// Throws std::invalid_argument "`kernel`: `problem`" unless `holds`.
+void require(bool holds, std::string_view kernel, const std::string& problem);
+
+/// Checks what all attention shapes share: type, head_dim one of `head_dims`, heads a multiple of kv_heads.
+void require_heads(std::string_view kernel, std::string_view type, std::size_t head_dim,
+                   std::span<const std::size_t> head_dims, std::size_t heads, std::size_t kv_heads);
+
+/// log2(e) / sqrt(head_dim): turns a product of a query and a key into a base-2 exponent.
+float scale_log2_of(std::size_t head_dim);
+
+/// Elements near N(0, 1), between -3.5 and 3.5: four 16-bit integers added, so that every machine makes the
+/// same bits. `stream` tells the parts of one kernel apart.
+void fill_normal(std::string_view type, std::uint64_t seed, std::uint64_t stream, std::span<std::byte> out);
+
+/// A random permutation of 0 .. n - 1, the same everywhere.
+std::vector<std::int32_t> permutation(std::size_t n, std::uint64_t seed);
+
+/// Copies integers into a part. The sizes match.
+void fill_integers(std::span<const std::int32_t> from, std::span<std::byte> out);
+
+/// Integers of a part as the host holds it.
+std::vector<std::int32_t> integers(std::span<const std::byte> part);
+
+/// Calls `visit(T{}, std::integral_constant<int, head_dim>{})` for the element type and head_dim named at run
+/// time, of those given at compile time. The shape has been checked, so one of them fits.
+template <int... head_dims, typename Visit>
+auto with_variant(std::string_view type, std::size_t head_dim, Visit visit) {
+  using Result = decltype(visit(float{}, std::integral_constant<int, 64>{}));
+  Result result{};
+  const auto of_type = [&](auto element) {
+    return ((head_dim == head_dims &&
+             (result = visit(element, std::integral_constant<int, head_dims>{}), true)) ||
+            ...);
+  };
+  const bool found = type == NumberTraits<bf16>::name ? of_type(bf16{}) : of_type(float{});
+  if (!found) throw std::logic_error("a shape that was not checked");
+  return result;
+}
+
+}  // namespace drought

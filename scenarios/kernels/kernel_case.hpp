@@ -1,0 +1,32 @@
+// Runs one kernel of the catalogue, twice, on memory from the resource under test, and compares its
+// outputs with the float64 oracle and with each other.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <tuple>
+
+#include "harness/scenario/rig.hpp"
+#include "harness/scenario/workload.hpp"
+
+namespace drought {
+
+class KernelCase final : public Workload {
+ public:
+  struct Options {
+    std::string kernel;
+    Table shape;             ///< The kernel's own keys.
+    std::size_t rounds = 2;  ///< Each with fresh memory and the same inputs; all must give the same bits.
+    static constexpr auto keys() {
+      return std::tuple{key("kernel", &Options::kernel), key("shape", &Options::shape),
+                        key("rounds", &Options::rounds)};
+    }
+  };
+  explicit KernelCase(Options options);
+  void run(Rig& rig) override;
+
+ private:
+  const Options options_;
+};
+
+}  // namespace drought
