@@ -34,8 +34,8 @@ constexpr AllocatorEntry allocator(std::string_view name, std::string_view summa
 constexpr AllocatorEntry kAllocators[] = {
     allocator<Direct>("direct", "each allocation is one cudaMalloc, each free one cudaFree"),
     allocator<Bump>("bump", "one slab front to back, reclaimed at the end"),
-    allocator<Caching>("caching", "PyTorch's caching allocator: segments, best fit, split and merge"),
-    allocator<LegacyPool>("legacy_pool", "llama.cpp's pool: whole idle blocks, best fit, flush and retry"),
+    allocator<Caching>("caching", "PyTorch's caching allocator in its default configuration"),
+    allocator<LegacyPool>("legacy_pool", "llama.cpp's pool of 256 idle blocks, with its flush and retry"),
 };
 
 }  // namespace

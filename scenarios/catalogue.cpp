@@ -2,6 +2,7 @@
 
 #include "allocators/catalogue.hpp"
 #include "faults/catalogue.hpp"
+#include "kernels/catalogue.hpp"
 #include "scenarios/allocators/churn.hpp"
 #include "scenarios/kernels/single_kernel.hpp"
 
@@ -21,7 +22,8 @@ constexpr WorkloadEntry kWorkloads[] = {
 }  // namespace
 
 const Catalogues& all_catalogues() {
-  static const Catalogues catalogues{allocator_catalogue(), fault_catalogue(), {}, kWorkloads, check_catalogue()};
+  static const Catalogues catalogues{allocator_catalogue(), fault_catalogue(), kernel_catalogue(), kWorkloads,
+                                     check_catalogue()};
   return catalogues;
 }
 
