@@ -43,7 +43,8 @@ HostDevice::HostDevice(const Profile& given, const DeviceOptions& options)
       heap_(profile(), budget_, heap_space_, options.work == Work::full),
       vmm_(profile(), budget_, vmm_space_, options.work == Work::full && profile().has_vmm),
       host_memory_(profile(), budget_, host_first_offset),
-      streams_(options.seed) {
+      streams_(options.seed),
+      thread_orders_(Random(options.seed).split(1)) {
   budget_.take(profile().context_bytes);
 }
 
