@@ -40,6 +40,8 @@ class KernelCall {
   const std::vector<std::byte>& outputs() const { return outputs_; }
 
  private:
+  std::vector<std::span<const std::byte>> views() const;
+
   Rig& rig_;
   const Kernel& kernel_;
   const Where where_;
