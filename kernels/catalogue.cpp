@@ -66,4 +66,9 @@ std::span<const KernelEntry> kernel_catalogue() { return kEntries; }
 
 std::vector<KernelCase> kernel_cases() { return cases_of(AllKernels{}); }
 
+template struct HostBodies<PrefillVariants>;
+template struct HostBodies<DecodeVariants>;
+template struct HostBodies<VisionVariants>;
+template struct HostBodies<ChecksumVariants>;
+
 }  // namespace drought

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "harness/scenario/key.hpp"
+#include "harness/sched/random.hpp"
 #include "harness/simt/config.hpp"
 #include "harness/simt/kernel.hpp"
 #include "harness/simt/launch.hpp"
