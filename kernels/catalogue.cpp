@@ -45,15 +45,15 @@ constexpr auto entries_of(Kernels<Listed...>) {
 }
 
 template <typename Listed>
-void add_cases(std::vector<KernelCase>& cases) {
+void add_cases(std::vector<TestedShape>& cases) {
   for (const auto& shape : Listed::cases())
     cases.push_back(
         {std::string(Listed::kernel_name) + ": " + described(shape), std::make_shared<Listed>(shape)});
 }
 
 template <typename... Listed>
-std::vector<KernelCase> cases_of(Kernels<Listed...>) {
-  std::vector<KernelCase> cases;
+std::vector<TestedShape> cases_of(Kernels<Listed...>) {
+  std::vector<TestedShape> cases;
   (add_cases<Listed>(cases), ...);
   return cases;
 }
@@ -64,7 +64,7 @@ constexpr auto kEntries = entries_of(AllKernels{});
 
 std::span<const KernelEntry> kernel_catalogue() { return kEntries; }
 
-std::vector<KernelCase> kernel_cases() { return cases_of(AllKernels{}); }
+std::vector<TestedShape> tested_shapes() { return cases_of(AllKernels{}); }
 
 template struct HostBodies<PrefillVariants>;
 template struct HostBodies<DecodeVariants>;
