@@ -128,13 +128,6 @@ TEST(Caching, PassesOnAnErrorOfTheDeviceAndBorrowsNothing) {
   EXPECT_THAT(bench.decisions, IsEmpty());
 }
 
-TEST(Caching, RefusesToBorrowOverAnErrorThatNobodyTookAndReportsIt) {
-  Bench bench;
-  EXPECT_EQ(bench.device.free(bench.at(1)), Status::invalid_value);
-  EXPECT_THROW(bench.take(1_MiB), DeviceError);
-  EXPECT_EQ(bench.take(1_MiB), 0u) << "the error was reported once";
-}
-
 TEST(Caching, AlignsBeyondItsGranularityAndTakesTheBlockBack) {
   Bench bench;
   bench.take(512);
