@@ -92,7 +92,9 @@ std::uint64_t HostDevice::offset_of(const void* pointer) const {
 }
 
 Status HostDevice::do_malloc(void*& out, std::size_t bytes) {
-  if (const Status status = arrive(); status != Status::success || bytes == 0) return status;
+  if (const Status status = arrive(); status != Status::success) return status;
+  out = nullptr;
+  if (bytes == 0) return Status::success;
   std::uintptr_t begin = 0;
   const Status status = heap_.malloc(begin, bytes);
   if (status == Status::success) out = as_pointer(begin);
@@ -122,7 +124,9 @@ Status HostDevice::do_pointer_kind(const void* pointer, PointerKind& out) {
 }
 
 Status HostDevice::do_malloc_host(void*& out, std::size_t bytes) {
-  if (const Status status = arrive(); status != Status::success || bytes == 0) return status;
+  if (const Status status = arrive(); status != Status::success) return status;
+  out = nullptr;
+  if (bytes == 0) return Status::success;
   std::uintptr_t begin = 0;
   const Status status = host_memory_.malloc(begin, bytes);
   if (status == Status::success) out = as_pointer(begin);
