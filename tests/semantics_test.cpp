@@ -1,4 +1,5 @@
-// Every row of the semantics table on the simulated device, computing or not, under several seeds.
+// Every row of the semantics table on the simulated device, computing or not, under several seeds. The
+// same rows meet a real GPU in cuda_semantics_test.cpp.
 #include "tests/semantics.hpp"
 
 #include <gtest/gtest.h>
