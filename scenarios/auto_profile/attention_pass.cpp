@@ -53,7 +53,8 @@ std::size_t AttentionPass::index_of(std::string_view part) const {
 
 void AttentionPass::upload(std::string_view part, std::span<const std::byte> content) {
   const std::size_t i = index_of(part);
-  if (content.size() != plan_[i].bytes) throw std::logic_error("a part of another size: " + std::string(part));
+  if (content.size() != plan_[i].bytes)
+    throw std::logic_error("a part of another size: " + std::string(part));
   if (content.empty() || (plan_[i].payload && !rig_.full())) return;
   must(rig_.device(rank_).memcpy(pointers_[i], content.data(), content.size()), "cudaMemcpy");
 }

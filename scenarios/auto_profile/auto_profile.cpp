@@ -13,9 +13,9 @@
 namespace drought {
 namespace {
 
-constexpr std::array<std::string_view, 8> kBugs{
-    "none",       "leak_check_retried", "oom_rewrapped", "canary_kept",
-    "graph_kept", "fifth_attempt",      "error_pins_kv", "no_padded_request"};
+constexpr std::array<std::string_view, 8> kBugs{"none",          "leak_check_retried", "oom_rewrapped",
+                                                "canary_kept",   "graph_kept",         "fifth_attempt",
+                                                "error_pins_kv", "no_padded_request"};
 
 /// One rank's run.
 class RankProfile {
@@ -107,9 +107,9 @@ class RankProfile {
     if (sizing_.short_bytes != 0) decide("short_bytes", sizing_.short_bytes);
     if (!sizing_.fits())
       throw Fatal("auto-profile: no room for a KV cache: measured peak without it " +
-                  format_bytes(sizing_.non_kv_bytes) + ", peers " + format_bytes(sizing_.peer_bytes) + ", canary " +
-                  format_bytes(options_.canary_bytes) + " of " + format_bytes(total_bytes_) + ", " +
-                  std::to_string(sizing_.short_bytes) + " B short; lower " + knobs());
+                  format_bytes(sizing_.non_kv_bytes) + ", peers " + format_bytes(sizing_.peer_bytes) +
+                  ", canary " + format_bytes(options_.canary_bytes) + " of " + format_bytes(total_bytes_) +
+                  ", " + std::to_string(sizing_.short_bytes) + " B short; lower " + knobs());
   }
 
   /// One attempt, from the teardown of what was there to a validated server. Rethrows this rank's error
@@ -117,7 +117,9 @@ class RankProfile {
   Vote attempt(std::size_t number) {
     std::optional<AttemptScope> scope;
     if (ranks_.leads())
-      scope.emplace(rig_, Attempt{.what = "auto_profile", .number = number, .cap = options_.retries + 1,
+      scope.emplace(rig_, Attempt{.what = "auto_profile",
+                                  .number = number,
+                                  .cap = options_.retries + 1,
                                   .size = static_cast<std::size_t>(tokens_)});
     decide("attempt_" + std::to_string(number), tokens_);
     if (!ranks_.all("teardown", [&] { tear_down(); })) return Vote::failed;
@@ -171,11 +173,12 @@ class RankProfile {
   }
 
   std::string diagnostic(std::size_t attempts) const {
-    return "auto-profile failed after " + std::to_string(attempts) + " attempts: first " + std::to_string(target_) +
-           " tokens, last " + std::to_string(tokens_) + " tokens (" +
+    return "auto-profile failed after " + std::to_string(attempts) + " attempts: first " +
+           std::to_string(target_) + " tokens, last " + std::to_string(tokens_) + " tokens (" +
            format_bytes(static_cast<std::size_t>(tokens_) * cell_bytes_) + " of KV cache), measured peak " +
            format_bytes(peak_bytes_) + " of " + format_bytes(total_bytes_) + ", canary " +
-           format_bytes(options_.canary_bytes) + "; lower " + knobs() + "; the last error was: " + last_error_;
+           format_bytes(options_.canary_bytes) + "; lower " + knobs() +
+           "; the last error was: " + last_error_;
   }
 
   /// A figure that a scenario may expect; other ranks' names begin with the rank.
@@ -197,7 +200,8 @@ class RankProfile {
 
 }  // namespace
 
-AutoProfile::AutoProfile(Options options) : options_(std::move(options)), model_(model_named(options_.model)) {
+AutoProfile::AutoProfile(Options options)
+    : options_(std::move(options)), model_(model_named(options_.model)) {
   if (std::find(kBugs.begin(), kBugs.end(), options_.bug) == kBugs.end()) {
     std::string known;
     for (const std::string_view bug : kBugs) known += (known.empty() ? "" : ", ") + std::string(bug);
@@ -206,18 +210,25 @@ AutoProfile::AutoProfile(Options options) : options_(std::move(options)), model_
   const auto refuse = [](const std::string& why) { throw std::invalid_argument("auto_profile: " + why); };
   if (options_.batch_max_tokens == 0 || options_.request_max_tokens == 0)
     refuse("batch_max_tokens and request_max_tokens must be above 0");
-  if (options_.graph_max_batch_size < 2) refuse("graph_max_batch_size must be at least 2: one row is padding");
+  if (options_.graph_max_batch_size < 2)
+    refuse("graph_max_batch_size must be at least 2: one row is padding");
   if (options_.batch_max_tokens > (1u << 30) || options_.graph_max_batch_size > 65535)
     refuse("batch_max_tokens is over 2^30 or graph_max_batch_size over 65535");
   if (options_.canary_bytes == 0) refuse("canary_bytes must be above 0");
   if (options_.retries > 100) refuse("retries is over 100");
-  if (!(options_.mem_fraction > 0 && options_.mem_fraction <= 1)) refuse("mem_fraction must be above 0 and at most 1");
+  if (!(options_.mem_fraction > 0 && options_.mem_fraction <= 1))
+    refuse("mem_fraction must be above 0 and at most 1");
   if (!options_.visual.empty()) (void)vision_tower_named(options_.visual);
 }
 
 void AutoProfile::run(Rig& rig) {
   const Phase whole(rig, "start");
-  const Model share = model_.share_of(static_cast<std::size_t>(rig.ranks()));
+  Model share;
+  try {
+    share = model_.share_of(static_cast<std::size_t>(rig.ranks()));
+  } catch (const std::invalid_argument& mistake) {
+    throw UserError(std::string("auto_profile: ") + mistake.what());
+  }
   std::optional<VisionHold> hold;
   if (!options_.visual.empty()) {
     const VisionTower& tower = vision_tower_named(options_.visual);

@@ -25,14 +25,14 @@ class AutoProfile final : public Workload {
     std::string model = "qwen2.5-vl-7b";
     std::size_t batch_max_tokens = 16384;
     std::size_t graph_max_batch_size = 256;
-    std::size_t request_max_tokens = 4096;   ///< Width of the request table.
+    std::size_t request_max_tokens = 4096;  ///< Width of the request table.
     double mem_fraction = 0.95;
     std::size_t retries = 3;
     std::size_t canary_bytes = 256_MiB;
-    std::uint64_t max_total_tokens = 0;      ///< Not 0: this size, without a probe or a rebuild.
-    std::size_t load_transient_bytes = 0;    ///< Lives beside the weights while they are loaded.
-    std::string visual;                      ///< A vision tower that is served by another process; "": none.
-    std::size_t visual_patches = 65536;      ///< Of its worst case: 16,384 tokens of 4 patches.
+    std::uint64_t max_total_tokens = 0;    ///< Not 0: this size, without a probe or a rebuild.
+    std::size_t load_transient_bytes = 0;  ///< Lives beside the weights while they are loaded.
+    std::string visual;                    ///< A vision tower that is served by another process; "": none.
+    std::size_t visual_patches = 65536;    ///< Of its worst case: 16,384 tokens of 4 patches.
     std::string bug = "none";
     static constexpr auto keys() {
       return std::tuple{key("model", &Options::model),

@@ -34,8 +34,8 @@ std::vector<std::byte>& KvCache::mirror(std::size_t layer, Half half) {
   std::vector<std::byte>& mirror = mirrors_[index_of(layer, half)];
   if (!mirror.empty()) return mirror;
   mirror.assign(half_bytes(), std::byte{kPoison});
-  std::fill_n(mirror.begin() + static_cast<std::ptrdiff_t>(hold_slot() * model_.row_bytes()), model_.row_bytes(),
-              std::byte{0});
+  std::fill_n(mirror.begin() + static_cast<std::ptrdiff_t>(hold_slot() * model_.row_bytes()),
+              model_.row_bytes(), std::byte{0});
   return mirror;
 }
 

@@ -61,7 +61,11 @@ class RequestTable {
 
   /// Gives each live request `length` slots, dealt out in turn so that no request's lie side by side, and
   /// the padded request the slot `hold` (unless `skips_padded`, a bug), and uploads the table.
-  struct Layout { std::size_t length = 0; std::uint64_t hold = 0; bool skips_padded = false; };
+  struct Layout {
+    std::size_t length = 0;
+    std::uint64_t hold = 0;
+    bool skips_padded = false;
+  };
   void lay_out(const Layout& layout);
 
   /// A page table of pages of one token: the first `length` entries of `rows` requests and one row of the

@@ -43,8 +43,9 @@ Server::Server(Rig& rig, int rank, const Model& model, Limits limits, ServerBugs
     : rig_(rig), rank_(rank), model_(model), limits_(limits), bugs_(bugs), meter_(rig, rank) {}
 
 std::vector<Tag> Server::torn_down_tags() {
-  return {"kv_buffer", "req_table", "att_backend", "canary", "q",      "out",         "seqlens",
-          "split_out", "split_lse", "hidden",      "mlp",    "logits", "probs", "sort_values", "sort_indices"};
+  return {"kv_buffer", "req_table", "att_backend", "canary",      "q",
+          "out",       "seqlens",   "split_out",   "split_lse",   "hidden",
+          "mlp",       "logits",    "probs",       "sort_values", "sort_indices"};
 }
 
 void Server::load(std::size_t transient_bytes) {
@@ -61,8 +62,9 @@ std::vector<std::size_t> Server::layers_used() const {
 
 void Server::build(std::uint64_t tokens) {
   if (tokens < limits_.batch_max_tokens || tokens < limits_.graph_max_batch_size)
-    throw Fatal("auto-profile: a KV cache of " + std::to_string(tokens) + " tokens does not hold one prefill of " +
-                "--batch_max_tokens " + std::to_string(limits_.batch_max_tokens) + " and a decode batch of " +
+    throw Fatal("auto-profile: a KV cache of " + std::to_string(tokens) +
+                " tokens does not hold one prefill of " + "--batch_max_tokens " +
+                std::to_string(limits_.batch_max_tokens) + " and a decode batch of " +
                 "--graph_max_batch_size " + std::to_string(limits_.graph_max_batch_size));
   const bool is_rebuild = builds_++ != 0;
   const bool skips_padded = bugs_.no_padded_request && is_rebuild;
@@ -93,7 +95,8 @@ std::vector<std::int32_t> Server::lengths_of(std::size_t batch) const {
 void Server::capture(std::size_t batch, std::size_t layer) {
   Table shape = heads_of(model_);
   Value::Items lengths;
-  for (const std::int32_t length : lengths_of(batch)) lengths.push_back(number(static_cast<std::size_t>(length)));
+  for (const std::int32_t length : lengths_of(batch))
+    lengths.push_back(number(static_cast<std::size_t>(length)));
   shape.add({"seqlens", {}, {std::move(lengths), {}}});
   shape.add({"page_size", {}, number(1)});
   shape.add({"pages", {}, number(cache_->tokens() + 1)});
@@ -123,8 +126,8 @@ void Server::verify_canary() {
   must(rig_.device(rank_).stream_synchronize({}), "cudaStreamSynchronize");
   const auto wrong = std::find_if(seen.begin(), seen.end(),
                                   [](std::byte byte) { return byte != std::byte{kCanaryPattern}; });
-  rig_.record().comparisons.push_back({"canary", wrong == seen.end(),
-                                       "byte " + std::to_string(wrong - seen.begin()) + " was written over"});
+  rig_.record().comparisons.push_back(
+      {"canary", wrong == seen.end(), "byte " + std::to_string(wrong - seen.begin()) + " was written over"});
 }
 
 /// Logits and probabilities of `rows` tokens in fp32; a sort with its values and 64-bit indices, as top-p
@@ -185,7 +188,8 @@ std::uint64_t Server::stress() {
   try {
     for (const std::size_t layer : layers_used()) {
       if (rig_.full())
-        cache_->write(layer, std::max(limits_.batch_max_tokens, decode_tokens_ * (limits_.graph_max_batch_size - 1)));
+        cache_->write(
+            layer, std::max(limits_.batch_max_tokens, decode_tokens_ * (limits_.graph_max_batch_size - 1)));
       add(prefill(layer));
     }
     sample(std::min(limits_.batch_max_tokens, limits_.graph_max_batch_size), false);

@@ -32,8 +32,9 @@ Sizing size_after(const Measured& measured, double mem_fraction) {
     throw std::invalid_argument("a probe of more than 2^64 bytes");
   Sizing sizing;
   sizing.non_kv_bytes = less_or_zero(measured.peak_bytes, probe_bytes, sizing.non_kv_clamped);
-  sizing.peer_bytes = less_or_zero(less_or_zero(measured.total_bytes, measured.free_bytes, sizing.peers_clamped),
-                                   measured.own_bytes, sizing.peers_clamped);
+  sizing.peer_bytes =
+      less_or_zero(less_or_zero(measured.total_bytes, measured.free_bytes, sizing.peers_clamped),
+                   measured.own_bytes, sizing.peers_clamped);
   std::size_t budget = measured.total_bytes;
   for (const std::size_t claim : {sizing.non_kv_bytes, measured.canary_bytes, sizing.peer_bytes}) {
     const std::size_t granted = std::min(claim, budget);
@@ -44,7 +45,8 @@ Sizing size_after(const Measured& measured, double mem_fraction) {
   }
   // A double holds every size below 2^53 bytes exactly; min() bounds what rounding could add above that.
   const double usable = static_cast<double>(budget) * mem_fraction;
-  const std::size_t usable_bytes = usable >= 0x1p63 ? budget : std::min(static_cast<std::size_t>(usable), budget);
+  const std::size_t usable_bytes =
+      usable >= 0x1p63 ? budget : std::min(static_cast<std::size_t>(usable), budget);
   sizing.tokens = usable_bytes / measured.cell_bytes;
   return sizing;
 }

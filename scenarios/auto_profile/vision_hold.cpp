@@ -14,9 +14,20 @@ constexpr std::string_view kProcess = "visual server";
 
 // A patch of Qwen2.5-VL is 3 channels x 2 frames x 14 x 14 pixels, of Qwen3-VL 3 x 2 x 16 x 16.
 constexpr std::array<VisionTower, 2> kTowers{{
-    {.name = "qwen2.5-vl", .layers = 32, .hidden = 1280, .heads = 16, .head_dim = 80, .ffn = 3420, .gated = true,
+    {.name = "qwen2.5-vl",
+     .layers = 32,
+     .hidden = 1280,
+     .heads = 16,
+     .head_dim = 80,
+     .ffn = 3420,
+     .gated = true,
      .patch_values = 1176},
-    {.name = "qwen3-vl", .layers = 27, .hidden = 1152, .heads = 16, .head_dim = 72, .ffn = 4304,
+    {.name = "qwen3-vl",
+     .layers = 27,
+     .hidden = 1152,
+     .heads = 16,
+     .head_dim = 72,
+     .ffn = 4304,
      .patch_values = 1536},
 }};
 
@@ -26,7 +37,8 @@ constexpr std::size_t kElement = 2;
 
 std::size_t VisionTower::weight_bytes() const {
   const std::size_t mlp_matrices = gated ? 3 : 2;
-  return kElement * (layers * (4 * hidden * heads * head_dim + mlp_matrices * hidden * ffn) + patch_values * hidden);
+  return kElement *
+         (layers * (4 * hidden * heads * head_dim + mlp_matrices * hidden * ffn) + patch_values * hidden);
 }
 
 std::size_t VisionTower::activation_bytes(std::size_t patches) const {

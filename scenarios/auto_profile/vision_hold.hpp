@@ -16,7 +16,7 @@ struct VisionTower {
   std::string_view name;
   std::size_t layers = 0, hidden = 0, heads = 0, head_dim = 0;
   std::size_t ffn = 0;
-  bool gated = false;  ///< Two matrices into the MLP, both of whose outputs live at once.
+  bool gated = false;            ///< Two matrices into the MLP, both of whose outputs live at once.
   std::size_t patch_values = 0;  ///< Of one patch as the tower takes it: channels, frames and pixels.
 
   /// In 2-byte elements.
