@@ -42,8 +42,8 @@ class RankProfile {
     decide("tokens", tokens_);
     decide("cache_releases", server_.memory().cache_releases());
     if (ranks_.leads() && rig_.full()) rig_.record().output_digests.push_back(digest_);
-    (void)ranks_.all("shutdown", [&] { tear_down(); });
-    (void)ranks_.all("shutdown", [&] { require_torn_down(); });
+    (void)ranks_.all("shutdown", [&] { server_.teardown(); });
+    (void)ranks_.all("shutdown", [&] { leave_no_leak(); });
   }
 
  private:
@@ -122,8 +122,8 @@ class RankProfile {
                                   .cap = options_.retries + 1,
                                   .size = static_cast<std::size_t>(tokens_)});
     decide("attempt_" + std::to_string(number), tokens_);
-    if (!ranks_.all("teardown", [&] { tear_down(); })) return Vote::failed;
-    if (!ranks_.all("teardown", [&] { leave_no_leak(number); })) return Vote::failed;
+    if (!ranks_.all("teardown", [&] { server_.teardown(); })) return Vote::failed;
+    if (!ranks_.all("teardown", [&] { leave_no_leak(); })) return Vote::failed;
     if (ranks_.leads()) rig_.ledger().begin_generation();
     Vote vote = ranks_.on("rebuild", [&] {
       server_.build(tokens_);
@@ -143,15 +143,13 @@ class RankProfile {
     return vote;
   }
 
-  void tear_down() { server_.teardown(); }
-
   /// After every rank has torn down: what lives still is a leak, by identity. Then, and only then, the cached
   /// memory goes back, so that no other pool's bytes can stand for the leaked ones.
-  void leave_no_leak(std::size_t number) {
+  void leave_no_leak() {
     try {
       require_torn_down();
     } catch (const Fatal&) {
-      if (options_.bug != "leak_check_retried" || number != 1) throw;
+      if (options_.bug != "leak_check_retried") throw;
       tokens_ = shrunk(tokens_);
       decide("leak_retried_at", tokens_);
     }
