@@ -3,6 +3,7 @@
 //   title, guards                        what it claims, and which real event it comes from
 //   [device] profile, capacity_bytes, count, work, lanes, peers
 //   [[resource]] kind, name + the allocator's options    the chain, base first; absent: direct
+//   [[resource]] …, beside = true      not of the chain: over the device by itself, found by its name
 //   [workload] kind + its options
 //   [[fault]] kind, when = { trigger }, + the fault's options
 //   [expect] outcome, attempts, message, caught_by, checks, decisions
@@ -65,6 +66,7 @@ struct SweepSection {
 struct Component {
   std::string kind, name;
   Table options;
+  bool beside = false;  ///< A resource that is no part of the chain.
 };
 
 struct FaultSection {
@@ -77,7 +79,7 @@ struct FaultSection {
 struct Scenario {
   std::string path, title, guards;
   DeviceSection device;
-  std::vector<Component> resources;  ///< Base first.
+  std::vector<Component> resources;  ///< Those beside the chain, then the chain, base first.
   Component workload;
   std::vector<FaultSection> faults;
   Expectation expect;
