@@ -5,6 +5,7 @@
 #include "kernels/catalogue.hpp"
 #include "scenarios/allocators/churn.hpp"
 #include "scenarios/kernels/single_kernel.hpp"
+#include "scenarios/legacy_pool/pool_decode.hpp"
 
 namespace drought {
 namespace {
@@ -16,7 +17,9 @@ constexpr WorkloadEntry workload(std::string_view name, std::string_view summary
 
 constexpr WorkloadEntry kWorkloads[] = {
     workload<Churn>("churn", "random sizes and lifetimes, contents verified"),
-    workload<SingleKernel>("single_kernel", "one kernel against its oracle on memory of the resource under test"),
+    workload<SingleKernel>("single_kernel",
+                           "one kernel against its oracle on memory of the resource under test"),
+    workload<PoolDecode>("pool_decode", "llama.cpp's scratch of a growing context, replayed through a pool"),
 };
 
 }  // namespace
