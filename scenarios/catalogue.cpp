@@ -7,6 +7,7 @@
 #include "scenarios/auto_profile/auto_profile.hpp"
 #include "scenarios/kernels/single_kernel.hpp"
 #include "scenarios/kernels/stray_read.hpp"
+#include "scenarios/legacy_pool/pool_decode.hpp"
 
 namespace drought {
 namespace {
@@ -21,6 +22,9 @@ constexpr WorkloadEntry kWorkloads[] = {
     workload<AutoProfile>("auto_profile", "probe, size, rebuild and validate a server's KV cache, with bounded retries"),
     workload<SingleKernel>("single_kernel", "one kernel against its oracle on memory of the resource under test"),
     workload<StrayRead>("stray_read", "a kernel reads a buffer that was freed"),
+    workload<SingleKernel>("single_kernel",
+                           "one kernel against its oracle on memory of the resource under test"),
+    workload<PoolDecode>("pool_decode", "llama.cpp's scratch of a growing context, replayed through a pool"),
 };
 
 }  // namespace

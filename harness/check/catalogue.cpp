@@ -62,6 +62,11 @@ CheckResult teardown(const Record& record, const Outcome& outcome) {
 CheckResult retry_cap(const Record& record, const Outcome& outcome) {
   CheckResult result{"retry_cap", true, record.attempts.size(), {}};
   std::map<std::string, const Attempt*> last;
+  const auto gave_up = [&](const Attempt& attempt, std::string_view then) {
+    if (attempt.end != Attempt::End::out_of_memory || attempt.number >= attempt.cap) return;
+    fail(result, "'" + attempt.what + "' gave up after attempt " + std::to_string(attempt.number) + " of " +
+                     std::to_string(attempt.cap) + ", " + std::string(then));
+  };
   for (const Attempt& attempt : record.attempts) {
     const std::string which = "'" + attempt.what + "' attempt " + std::to_string(attempt.number);
     if (attempt.number > attempt.cap) fail(result, which + " is over the cap of " + std::to_string(attempt.cap));
@@ -72,12 +77,10 @@ CheckResult retry_cap(const Record& record, const Outcome& outcome) {
       if (attempt.size > before->size) fail(result, which + " grew from " + std::to_string(before->size) + " to " +
                                                         std::to_string(attempt.size));
     }
+    if (attempt.number == 1 && last.count(attempt.what)) gave_up(*last[attempt.what], "and went on");
     last[attempt.what] = &attempt;
   }
-  for (const auto& [what, attempt] : last)
-    if (attempt->end == Attempt::End::out_of_memory && attempt->number < attempt->cap)
-      fail(result, "'" + what + "' gave up after attempt " + std::to_string(attempt->number) + " of " +
-                       std::to_string(attempt->cap) + ", " + std::string(name(outcome.kind)));
+  for (const auto& [what, attempt] : last) gave_up(*attempt, name(outcome.kind));
   return result;
 }
 

@@ -3,8 +3,9 @@
 //
 // Each link of a chain of resources is wrapped in an Account, so that what an allocator borrows and
 // what it lends are both known, each block at the address it has. That alone shows overlap, a free of
-// the wrong size, a block handed out after its memory went back, and memory returned while something
-// in it still lives, at the call and without the allocator's help.
+// the wrong size, a block handed out after its memory went back, memory returned while something in it
+// still lives, and how often an allocator that promised a number of tries asks below, at the call and
+// without the allocator's help.
 #pragma once
 
 #include <cstdint>
@@ -51,6 +52,7 @@ class Account final : public Resource {
 
   const std::string& name() const { return name_; }
   Resource& resource() { return resource_; }
+  const Account* below() const { return below_; }
   const std::map<std::uintptr_t, Allocation>& live() const { return live_; }
   std::size_t live_bytes() const { return live_bytes_; }
   /// The live allocation that `address` lies in, or null.
@@ -58,6 +60,9 @@ class Account final : public Resource {
 
  private:
   friend class Ledger;
+  void* lend(const Request& request);
+  void begin_try(std::size_t bytes);
+  void end_try(Attempt::End end);
   void admit(void* block, const Request& request);
   std::string called(const Allocation& allocation) const;
 
@@ -67,6 +72,11 @@ class Account final : public Resource {
   Device& device_;
   Account* const below_;
   Account* above_ = nullptr;
+  /// What the resource promised as Retries; 0: nothing, and its tries are not recorded.
+  const std::size_t tries_max_;
+  bool grows_ = false;          ///< Inside allocate(): what it asks for below is a try.
+  std::size_t refusals_ = 0;    ///< In a row, of this allocate().
+  std::size_t last_try_ = 0;    ///< Index of the attempt, where there was one.
   std::map<std::uintptr_t, Allocation> live_;
   std::size_t live_bytes_ = 0;
 };

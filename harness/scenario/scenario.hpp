@@ -3,6 +3,7 @@
 //   title, guards                        what it claims, and which real event it comes from
 //   [device] profile, capacity_bytes, count, work, lanes, peer_bytes, steps_max, isolate
 //   [[resource]] kind, name + the allocator's options    the chain, base first; absent: direct
+//   [[resource]] …, beside = true      not of the chain: over the device by itself, found by its name
 //   [workload] kind + its options
 //   [[fault]] kind, when = { trigger }, + the fault's options
 //   [expect] outcome, attempts, message, caught_by, checks, decisions
@@ -66,6 +67,7 @@ struct SweepSection {
 struct Component {
   std::string kind, name;
   Table options;
+  bool beside = false;  ///< A resource that is no part of the chain.
 };
 
 struct FaultSection {
@@ -79,7 +81,7 @@ struct Scenario {
   std::string path, title, guards;
   std::string text;              ///< The file.
   DeviceSection device;
-  std::vector<Component> resources;  ///< Base first.
+  std::vector<Component> resources;  ///< Those beside the chain, then the chain, base first.
   Component workload;
   std::vector<FaultSection> faults;
   Expectation expect;
