@@ -2,8 +2,9 @@
 
 #include "allocators/catalogue.hpp"
 #include "faults/catalogue.hpp"
+#include "kernels/catalogue.hpp"
 #include "scenarios/allocators/churn.hpp"
-#include "scenarios/kernels/kernel_case.hpp"
+#include "scenarios/kernels/single_kernel.hpp"
 
 namespace drought {
 namespace {
@@ -15,13 +16,14 @@ constexpr WorkloadEntry workload(std::string_view name, std::string_view summary
 
 constexpr WorkloadEntry kWorkloads[] = {
     workload<Churn>("churn", "random sizes and lifetimes, contents verified"),
-    workload<KernelCase>("kernel_case", "one kernel against its oracle on memory of the resource under test"),
+    workload<SingleKernel>("single_kernel", "one kernel against its oracle on memory of the resource under test"),
 };
 
 }  // namespace
 
 const Catalogues& all_catalogues() {
-  static const Catalogues catalogues{allocator_catalogue(), fault_catalogue(), {}, kWorkloads, check_catalogue()};
+  static const Catalogues catalogues{allocator_catalogue(), fault_catalogue(), kernel_catalogue(), kWorkloads,
+                                     check_catalogue()};
   return catalogues;
 }
 

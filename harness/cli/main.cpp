@@ -4,6 +4,7 @@
 
 #include "harness/cli/commands.hpp"
 #include "harness/device/child.hpp"
+#include "harness/device/cuda_peer.hpp"
 #include "scenarios/catalogue.hpp"
 
 namespace drought {
@@ -36,7 +37,8 @@ int run_cli(int argc, char** argv) {
 int main(int argc, char** argv) {
   using namespace drought;
   try {
-    if (const auto status = run_as_child(argc, argv, {})) return *status;
+    static constexpr ChildJob kJobs[] = {{"peer", run_cuda_peer}};
+    if (const auto status = run_as_child(argc, argv, kJobs)) return *status;
     return run_cli(argc, argv);
   } catch (const UserError& mistake) {
     std::cerr << "drought: " << mistake.what() << '\n';
