@@ -5,6 +5,7 @@
 #include "kernels/catalogue.hpp"
 #include "scenarios/allocators/churn.hpp"
 #include "scenarios/kernels/single_kernel.hpp"
+#include "scenarios/span_cover/span_map.hpp"
 
 namespace drought {
 namespace {
@@ -17,6 +18,7 @@ constexpr WorkloadEntry workload(std::string_view name, std::string_view summary
 constexpr WorkloadEntry kWorkloads[] = {
     workload<Churn>("churn", "random sizes and lifetimes, contents verified"),
     workload<SingleKernel>("single_kernel", "one kernel against its oracle on memory of the resource under test"),
+    workload<SpanMapWorkload>("span_map", "a model file of which only some layers' spans may be touched"),
 };
 
 }  // namespace
