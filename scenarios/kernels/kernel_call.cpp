@@ -48,6 +48,7 @@ void KernelCall::fill(std::uint64_t seed) {
     if (!rig_.full() && part.payload) continue;
     host_[i].resize(part.bytes);
     kernel_.fill(i, seed, host_[i]);
+    if (where_.given_is_filled && !buffers_[i]) continue;
     must(device.memcpy(pointers_[i], host_[i].data(), part.bytes, where_.stream), "cudaMemcpy");
   }
 }
