@@ -3,6 +3,7 @@
 #include <array>
 
 #include "harness/simt/host_launch.hpp"
+#include "kernels/checksum.hpp"
 #include "kernels/decode_attention.hpp"
 #include "kernels/prefill_attention.hpp"
 #include "kernels/vision_attention.hpp"
@@ -15,7 +16,8 @@ struct Kernels {};
 
 using AllKernels = Kernels<PrefillAttention,  //
                            DecodeAttention,   //
-                           VisionAttention>;
+                           VisionAttention,   //
+                           Checksum>;
 
 std::string text(bool value) { return value ? "true" : "false"; }
 std::string text(std::size_t value) { return std::to_string(value); }
@@ -63,5 +65,10 @@ constexpr auto kEntries = entries_of(AllKernels{});
 std::span<const KernelEntry> kernel_catalogue() { return kEntries; }
 
 std::vector<TestedShape> tested_shapes() { return cases_of(AllKernels{}); }
+
+template struct HostBodies<PrefillVariants>;
+template struct HostBodies<DecodeVariants>;
+template struct HostBodies<VisionVariants>;
+template struct HostBodies<ChecksumVariants>;
 
 }  // namespace drought

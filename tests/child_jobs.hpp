@@ -14,4 +14,8 @@ int run_act(std::istream& input, std::ostream& record);
 /// a GPU.
 int run_cuda_case(std::istream& input, std::ostream& record);
 
+/// Runs the row of the semantics table whose index it is given on a fresh cuda device; the record is what
+/// differed, "" if nothing did. 77 without a GPU.
+int run_semantics_row(std::istream& input, std::ostream& record);
+
 }  // namespace drought

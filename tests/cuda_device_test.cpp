@@ -179,5 +179,44 @@ TEST_F(CudaLane, LeavesNoTraceOfADeviceThatIsDestroyedWhileItHoldsEverything) {
       << "it was left registered";
 }
 
+TEST_F(CudaLane, SkipsFillsAndLaunchesInShapesModeAndStillRefusesWrongOnes) {
+  std::string why_not;
+  const auto shapes = make_cuda_device(profile_named("h200"), {.work = Device::Work::shapes}, why_not);
+  ASSERT_TRUE(shapes) << why_not;
+  void *block = nullptr, *range = nullptr;
+  ASSERT_EQ(shapes->malloc(block, 4_KiB), Status::success);
+  ASSERT_EQ(device_->memset(block, 3, 4_KiB), Status::success);
+  EXPECT_EQ(shapes->memset(block, 9, 4_KiB), Status::success);
+  EXPECT_EQ(touch(*shapes, {.address = address(block), .write = true, .value = 9}), Status::success);
+  EXPECT_EQ(read(block, 4_KiB), std::vector<std::uint8_t>(4_KiB, 3));
+  EXPECT_EQ(shapes->memset(block, 9, 4_KiB + 1), Status::invalid_value);
+  EXPECT_EQ(touch(*shapes, {}, {}, 2048), Status::invalid_value);
+  std::array<MemoryHandle, 2> handles;
+  ASSERT_EQ(shapes->address_reserve(range, 8_MiB), Status::success);
+  for (std::size_t i = 0; i < 2; ++i) {
+    ASSERT_EQ(shapes->mem_create(handles[i], 2_MiB), Status::success);
+    ASSERT_EQ(shapes->mem_map(static_cast<char*>(range) + i * 2_MiB, 2_MiB, 0, handles[i]), Status::success);
+  }
+  EXPECT_EQ(shapes->memset(static_cast<char*>(range) + 100, 9, 4_MiB - 100), Status::success);
+  EXPECT_EQ(shapes->memset(static_cast<char*>(range) + 100, 9, 4_MiB - 99), Status::invalid_value);
+}
+
+TEST_F(CudaLane, NamesPlacesByOffsetsThatHoldNoAddress) {
+  std::vector<char> page(8192);
+  void *first = nullptr, *range = nullptr;
+  ASSERT_EQ(device_->malloc(first, 1_MiB), Status::success);
+  ASSERT_EQ(device_->address_reserve(range, 2_MiB), Status::success);
+  ASSERT_EQ(device_->host_register(page.data(), page.size(), {}), Status::success);
+  EXPECT_EQ(device_->offset_of(static_cast<char*>(first) + 5), (std::uint64_t{1} << 46) + 5);
+  EXPECT_EQ(device_->offset_of(static_cast<char*>(range) + 5), (std::uint64_t{2} << 46) + 5);
+  EXPECT_EQ(device_->offset_of(page.data() + 5), (std::uint64_t{1} << 60) + 5);
+  EXPECT_EQ(device_->offset_of(&range), UINT64_MAX);
+}
+
+TEST_F(CudaLane, RefusesACapacityThatDoesNotHoldItsContext) {
+  std::string why_not;
+  EXPECT_THROW(device_of(why_not, 500_MiB), std::invalid_argument);
+}
+
 }  // namespace
 }  // namespace drought

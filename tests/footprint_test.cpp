@@ -1,4 +1,4 @@
-// The addresses below are those an H200's driver gave for these sizes.
+// The addresses lie to each other as an H200's driver laid them.
 #include "harness/device/footprint.hpp"
 
 #include <gtest/gtest.h>
@@ -25,7 +25,7 @@ TEST(Footprint, ChargesOneChunkForManySmallBlocksUntilTheLastOfThemGoes) {
   EXPECT_EQ(footprint.bytes(), 2_MiB);
 }
 
-TEST(Footprint, RoundsABlockAboveTheSmallLimitUpToTheGranularity) {
+TEST(Footprint, RoundsABlockAboveAGranuleUpToWholeOnes) {
   Footprint footprint(profile_named("h200"));
   EXPECT_EQ(footprint.add(at(kBase), 1_MiB + 1), 2_MiB);
   EXPECT_EQ(footprint.add(at(kBase + 2_MiB), 2_MiB + 1), 4_MiB);
@@ -33,6 +33,24 @@ TEST(Footprint, RoundsABlockAboveTheSmallLimitUpToTheGranularity) {
   EXPECT_EQ(footprint.bytes(), 40_MiB);
   footprint.remove(at(kBase + 2_MiB));
   EXPECT_EQ(footprint.bytes(), 36_MiB);
+}
+
+TEST(Footprint, ChargesNothingForABlockAboveOneMiBThatFindsRoomInAPaidGranule) {
+  Footprint footprint(profile_named("h200"));
+  EXPECT_EQ(footprint.add(at(kBase), 681), 2_MiB);
+  EXPECT_EQ(footprint.add(at(kBase + 1024), 1'758'031), 0u);
+  footprint.remove(at(kBase));
+  EXPECT_EQ(footprint.bytes(), 2_MiB);
+  footprint.remove(at(kBase + 1024));
+  EXPECT_EQ(footprint.bytes(), 0u);
+}
+
+TEST(Footprint, ChargesAGranuleThatTwoBlocksMeetInOnce) {
+  Footprint footprint(profile_named("h200"));
+  EXPECT_EQ(footprint.add(at(kBase), 7_MiB), 8_MiB);
+  EXPECT_EQ(footprint.add(at(kBase + 7_MiB), 512_KiB), 0u);
+  footprint.remove(at(kBase));
+  EXPECT_EQ(footprint.bytes(), 2_MiB);
 }
 
 TEST(Footprint, KeepsItsSumWhenABlockItNeverSawIsFreed) {

@@ -13,6 +13,7 @@ int main(int argc, char** argv) {
       {"act", run_act},
       {"cuda_case", run_cuda_case},
       {"peer", run_cuda_peer},
+      {"semantics_row", run_semantics_row},
   };
   if (const auto code = run_as_child(argc, argv, kJobs)) return *code;
   testing::InitGoogleMock(&argc, argv);

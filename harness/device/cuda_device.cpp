@@ -1,8 +1,9 @@
-// Memory, peers, work, and the way in and out. cuda_vmm.cpp and cuda_streams.cpp hold the rest.
+// Memory, its accounting, peers, and the way in and out.
 #include "harness/device/cuda_device.hpp"
 
 #include <algorithm>
 #include <cstdio>
+#include <stdexcept>
 
 namespace drought {
 namespace {
@@ -11,10 +12,32 @@ namespace {
 // needs more.
 constexpr std::size_t kPinnedBytesMax = 16_GiB;
 
-std::size_t sum(const std::map<void*, std::size_t>& ranges) {
+template <typename Ranges>
+std::size_t sum(const Ranges& ranges) {
   std::size_t bytes = 0;
-  for (const auto& [begin, size] : ranges) bytes += size;
+  for (const auto& [begin, range] : ranges) bytes += range.bytes;
   return bytes;
+}
+
+/// The range that holds `address`, or null.
+template <typename Ranges>
+const typename Ranges::value_type* containing(const Ranges& ranges, std::uintptr_t address) {
+  const auto after = ranges.upper_bound(address);
+  if (after == ranges.begin()) return nullptr;
+  const auto& found = *std::prev(after);
+  return address - found.first < found.second.bytes ? &found : nullptr;
+}
+
+std::uintptr_t as_address(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
+void* as_pointer(std::uintptr_t address) { return reinterpret_cast<void*>(address); }
+
+Profile with_capacity(Profile profile, std::size_t capacity_bytes, std::size_t gpu_bytes) {
+  if (capacity_bytes != 0) profile.total_bytes = capacity_bytes;
+  profile.total_bytes = std::min(profile.total_bytes, gpu_bytes);
+  if (profile.total_bytes <= profile.context_bytes)
+    throw std::invalid_argument("a device of " + format_bytes(profile.total_bytes) +
+                                " does not hold its own context of " + format_bytes(profile.context_bytes));
+  return profile;
 }
 
 /// A call of the destructor: what a dead context refuses is expected, anything else is said aloud.
@@ -28,11 +51,9 @@ void closing(Status status, const char* call) {
 
 CudaDevice::CudaDevice(const Profile& profile, const DeviceOptions& options, const CudaDriver& driver,
                        std::size_t gpu_bytes)
-    : Device(profile, options.work),
+    : Device(with_capacity(profile, options.capacity_bytes, gpu_bytes), options.work),
       driver_(driver),
       gpu_bytes_(gpu_bytes),
-      capacity_bytes_(
-          std::min(gpu_bytes, options.capacity_bytes ? options.capacity_bytes : profile.total_bytes)),
       footprint_(this->profile()) {}
 
 CudaDevice::~CudaDevice() {
@@ -42,16 +63,17 @@ CudaDevice::~CudaDevice() {
     closing(as_status(cudaStreamDestroy(stream)), "cudaStreamDestroy");
   give_back_address_space();
   for (const auto& [block, bytes] : footprint_.blocks())
-    closing(as_status(cudaFree(reinterpret_cast<void*>(block))), "cudaFree");
-  for (const auto& [begin, bytes] : registered_)
-    closing(as_status(cudaHostUnregister(begin)), "cudaHostUnregister");
-  for (const auto& [block, bytes] : pinned_) closing(as_status(cudaFreeHost(block)), "cudaFreeHost");
+    closing(as_status(cudaFree(as_pointer(block))), "cudaFree");
+  for (const auto& [begin, range] : registered_)
+    closing(as_status(cudaHostUnregister(as_pointer(begin))), "cudaHostUnregister");
+  for (const auto& [begin, range] : pinned_)
+    closing(as_status(cudaFreeHost(as_pointer(begin))), "cudaFreeHost");
 }
 
 std::size_t CudaDevice::room_bytes() const {
   std::size_t taken = profile().context_bytes + first_launch_bytes_ + footprint_.bytes() + created_bytes_;
   for (const auto& [name, peer] : peers_) taken += peer.charge_bytes;
-  return taken < capacity_bytes_ ? capacity_bytes_ - taken : 0;
+  return taken < profile().total_bytes ? profile().total_bytes - taken : 0;
 }
 
 bool CudaDevice::fits(std::size_t bytes) const {
@@ -59,15 +81,19 @@ bool CudaDevice::fits(std::size_t bytes) const {
 }
 
 void CudaDevice::remember(const void* begin, std::size_t bytes) {
-  const auto address = reinterpret_cast<std::uintptr_t>(begin);
-  std::size_t& known = ever_[address];
-  known = std::max(known, bytes);
+  Lent& known = lent_[as_address(begin)];
+  known.bytes = std::max(known.bytes, bytes);
+}
+
+void CudaDevice::add(HostRanges& ranges, const void* begin, std::size_t bytes) {
+  ranges[as_address(begin)] = {bytes, host_offset_};
+  host_offset_ += round_up(bytes, 4_KiB);
 }
 
 Status CudaDevice::do_malloc(void*& out, std::size_t bytes) {
-  // A small block may find room in a chunk that is paid for, so the driver is asked first, and what it
-  // gave is returned if that took a chunk too many.
-  const bool may_share = bytes <= profile().small_limit_bytes;
+  // A block below a granule may find room in one that is paid for, so the driver is asked first, and
+  // what it gave is returned if that took a granule too many.
+  const bool may_share = bytes < profile().granularity_bytes;
   if (!may_share && !fits(bytes)) return Status::memory_allocation;
   const std::size_t room = room_bytes();
   const Status status = as_status(cudaMalloc(&out, bytes));
@@ -79,7 +105,7 @@ Status CudaDevice::do_malloc(void*& out, std::size_t bytes) {
     return returned == Status::success ? Status::memory_allocation : returned;
   }
   remember(out, bytes);
-  if (!origin_) origin_ = reinterpret_cast<std::uintptr_t>(out);
+  if (!origin_) origin_ = as_address(out);
   return status;
 }
 
@@ -93,7 +119,7 @@ Status CudaDevice::do_mem_info(MemInfo& out) {
   MemInfo real;
   const Status status = as_status(cudaMemGetInfo(&real.free_bytes, &real.total_bytes));
   if (status != Status::success) return status;
-  out = capped() ? MemInfo{std::min(real.free_bytes, room_bytes()), capacity_bytes_} : real;
+  out = capped() ? MemInfo{std::min(real.free_bytes, room_bytes()), profile().total_bytes} : real;
   return status;
 }
 
@@ -118,13 +144,13 @@ Status CudaDevice::do_pointer_kind(const void* pointer, PointerKind& out) {
 Status CudaDevice::do_malloc_host(void*& out, std::size_t bytes) {
   if (bytes > kPinnedBytesMax - std::min(kPinnedBytesMax, sum(pinned_))) return Status::memory_allocation;
   const Status status = as_status(cudaMallocHost(&out, bytes));
-  if (status == Status::success && bytes > 0) pinned_[out] = bytes;
+  if (status == Status::success && bytes > 0) add(pinned_, out, bytes);
   return status;
 }
 
 Status CudaDevice::do_free_host(void* block) {
   const Status status = as_status(cudaFreeHost(block));
-  if (status == Status::success) pinned_.erase(block);
+  if (status == Status::success) pinned_.erase(as_address(block));
   return status;
 }
 
@@ -138,87 +164,19 @@ Status CudaDevice::do_host_register(const void* begin, std::size_t bytes, HostRe
   if (how.read_only) flags |= cudaHostRegisterReadOnly;
   void* const address = const_cast<void*>(begin);  // The runtime's parameter; ReadOnly keeps the promise.
   const Status status = as_status(cudaHostRegister(address, bytes, flags));
-  if (status == Status::success) registered_[address] = bytes;
+  if (status == Status::success) add(registered_, begin, bytes);
   return status;
 }
 
 Status CudaDevice::do_host_unregister(const void* begin) {
   void* const address = const_cast<void*>(begin);
   const Status status = as_status(cudaHostUnregister(address));
-  if (status == Status::success) registered_.erase(address);
+  if (status == Status::success) registered_.erase(as_address(begin));
   return status;
 }
 
-Status CudaDevice::is_on_device(const void* pointer, bool& out) const {
-  cudaPointerAttributes attributes{};
-  const Status status = as_status(cudaPointerGetAttributes(&attributes, pointer));
-  if (status != Status::success) return status;
-  out = attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged;
-  if (attributes.type != cudaMemoryTypeUnregistered) return status;
-  const auto address = reinterpret_cast<std::uintptr_t>(pointer);
-  const auto after = ever_.upper_bound(address);
-  if (after == ever_.begin()) return status;
-  const auto& [begin, bytes] = *std::prev(after);
-  out = address - begin < bytes;
-  return status;
-}
-
-bool CudaDevice::is_live(const void* begin, std::size_t bytes) const {
-  const auto address = reinterpret_cast<std::uintptr_t>(begin);
-  const auto& blocks = footprint_.blocks();
-  if (const auto after = blocks.upper_bound(address); after != blocks.begin()) {
-    const auto& [start, size] = *std::prev(after);
-    if (address - start < size) return bytes <= size - (address - start);
-  }
-  std::size_t covered = 0;
-  for (auto after = mappings_.upper_bound(address); covered < bytes; ++after) {
-    if (after == mappings_.begin()) return false;
-    const auto& [start, mapping] = *std::prev(after);
-    const std::size_t skipped = address + covered - start;
-    if (skipped >= mapping.bytes) return false;
-    covered += mapping.bytes - skipped;
-    if (after == mappings_.end()) break;
-  }
-  return covered >= bytes;
-}
-
-Status CudaDevice::do_memset(void* to, std::uint8_t value, std::size_t bytes, Stream stream) {
-  cudaStream_t queue{};
-  if (!find(stream, queue)) return Status::invalid_resource_handle;
-  if (work() == Work::shapes) return is_live(to, bytes) ? Status::success : Status::invalid_value;
-  return as_status(cudaMemsetAsync(to, value, bytes, queue));
-}
-
-Status CudaDevice::do_memcpy(void* to, const void* from, std::size_t bytes, Stream stream) {
-  cudaStream_t queue{};
-  if (!find(stream, queue)) return Status::invalid_resource_handle;
-  // cudaMemcpyDefault would take a freed device pointer for pageable host memory and touch it here.
-  bool to_device = false, from_device = false;
-  if (const Status status = is_on_device(to, to_device); status != Status::success) return status;
-  if (const Status status = is_on_device(from, from_device); status != Status::success) return status;
-  const cudaMemcpyKind kind = to_device     ? from_device ? cudaMemcpyDeviceToDevice : cudaMemcpyHostToDevice
-                              : from_device ? cudaMemcpyDeviceToHost
-                                            : cudaMemcpyHostToHost;
-  return as_status(cudaMemcpyAsync(to, from, bytes, kind, queue));
-}
-
-Status CudaDevice::do_launch(const Launch& launch) {
-  cudaStream_t queue{};
-  if (!find(launch.stream, queue)) return Status::invalid_resource_handle;
-  if (work() == Work::shapes) {
-    const std::size_t threads = launch.block.volume();
-    const bool runs = launch.grid.volume() > 0 && threads > 0 &&
-                      threads <= static_cast<std::size_t>(profile().threads_max) &&
-                      launch.shared_bytes <= profile().shared_bytes_max;
-    return runs ? Status::success : Status::invalid_value;
-  }
-  if (!launch.cuda) return Status::not_supported;
-  const Status status = launch.cuda(launch, queue);
-  if (status == Status::success)
-    first_launch_bytes_ = profile().first_launch_bytes;
-  else
-    (void)cudaGetLastError();
-  return status;
+bool CudaDevice::was_lent(const void* pointer) const {
+  return containing(lent_, as_address(pointer)) != nullptr;
 }
 
 Status CudaDevice::set_peer(std::string_view name, std::size_t bytes) {
@@ -247,12 +205,14 @@ Status CudaDevice::set_peer(std::string_view name, std::size_t bytes) {
 }
 
 std::uint64_t CudaDevice::offset_of(const void* pointer) const {
-  const auto address = reinterpret_cast<std::uintptr_t>(pointer);
-  if (const auto after = reservations_.upper_bound(address); after != reservations_.begin()) {
-    const auto& [begin, reservation] = *std::prev(after);
-    if (address - begin < reservation.bytes) return (reservation.number << 46) + (address - begin);
-  }
-  return address - origin_;
+  const std::uintptr_t address = as_address(pointer);
+  if (const auto* found = containing(reservations_, address))
+    return ((found->second.number + 1) << 46) + (address - found->first);
+  if (was_lent(pointer)) return (std::uint64_t{1} << 46) + address - origin_;
+  for (const HostRanges* ranges : {&pinned_, &registered_})
+    if (const auto* found = containing(*ranges, address))
+      return found->second.offset + (address - found->first);
+  return UINT64_MAX;
 }
 
 std::unique_ptr<Device> make_cuda_device(const Profile& profile, const DeviceOptions& options,

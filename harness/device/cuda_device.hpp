@@ -25,7 +25,8 @@ namespace drought {
 /// in it is the end for all. Not thread-safe. Destroying it gives back all that was taken through it.
 class CudaDevice final : public Device {
  public:
-  /// The primary context of GPU 0 is current; the GPU has `gpu_bytes` in all.
+  /// The primary context of GPU 0 is current; the GPU has `gpu_bytes` in all. profile() has the lesser of
+  /// that and the capacity in place. Throws std::invalid_argument when it does not hold the context.
   CudaDevice(const Profile& profile, const DeviceOptions& options, const CudaDriver& driver,
              std::size_t gpu_bytes);
   ~CudaDevice() override;
@@ -34,10 +35,11 @@ class CudaDevice final : public Device {
   /// Throws std::system_error when the process cannot be started; devices_unavailable when it does not
   /// answer. Needs the job "peer" in this executable (cuda_peer.hpp). About 0.3 s for a new peer.
   Status set_peer(std::string_view name, std::size_t bytes) override;
-  std::size_t held_bytes() const override { return footprint_.bytes() + created_bytes_; }
-  /// From the first block that cudaMalloc gave; inside the nth reservation, n * 2^46 and the offset
-  /// in it. Stable between runs as far as the driver lays out its address space alike.
+  /// 2^46 at the first block that cudaMalloc gave; (n + 1) * 2^46 where the nth reservation begins;
+  /// 2^60 and on for pinned and registered memory; UINT64_MAX for what this device never lent. Stable
+  /// between runs as far as the driver lays out its address space alike.
   std::uint64_t offset_of(const void* pointer) const override;
+  std::size_t held_bytes() const override { return footprint_.bytes() + created_bytes_; }
 
  private:
   /// cuMemCreate's memory, which lives until it is released and nothing maps it.
@@ -61,6 +63,14 @@ class CudaDevice final : public Device {
     Child child;
     std::size_t charge_bytes;
   };
+  struct HostRange {
+    std::size_t bytes;
+    std::uint64_t offset;
+  };
+  struct Lent {
+    std::size_t bytes = 0;
+  };
+  using HostRanges = std::map<std::uintptr_t, HostRange>;
 
   Status do_malloc(void*& out, std::size_t bytes) override;
   Status do_free(void* block) override;
@@ -91,16 +101,19 @@ class CudaDevice final : public Device {
   Status do_memcpy(void* to, const void* from, std::size_t bytes, Stream stream) override;
   Status do_launch(const Launch& launch) override;
 
-  bool capped() const { return capacity_bytes_ < gpu_bytes_; }
+  bool capped() const { return profile().total_bytes < gpu_bytes_; }
   /// Bytes left under the cap, 0 when it is passed.
   std::size_t room_bytes() const;
   /// Whether `bytes` of memory of their own stay under the cap.
   bool fits(std::size_t bytes) const;
   /// Whether the range lies in live memory, as the driver asks of a fill.
   bool is_live(const void* begin, std::size_t bytes) const;
-  /// Whether the driver's address space holds it, freed or not.
+  /// Whether this device lent it as device memory, freed since or not.
+  bool was_lent(const void* pointer) const;
+  /// Whether a copy must treat it as device memory.
   Status is_on_device(const void* pointer, bool& out) const;
   void remember(const void* begin, std::size_t bytes);
+  void add(HostRanges& ranges, const void* begin, std::size_t bytes);
 
   /// A stream's or event's handle; nullptr_t for the legacy stream. false: not alive.
   bool find(Stream stream, cudaStream_t& out) const;
@@ -109,7 +122,6 @@ class CudaDevice final : public Device {
 
   const CudaDriver driver_;
   const std::size_t gpu_bytes_;
-  const std::size_t capacity_bytes_;  ///< At most gpu_bytes_.
 
   Footprint footprint_;
   std::size_t created_bytes_ = 0;  ///< Of all Physical alive.
@@ -120,11 +132,12 @@ class CudaDevice final : public Device {
   std::map<std::uintptr_t, Mapping> mappings_;
   std::map<std::uintptr_t, Reservation> reservations_;
   std::uint64_t reservations_made_ = 0;
-  std::map<std::uintptr_t, std::size_t> ever_;  ///< Device ranges that were handed out, freed ones too.
+  std::map<std::uintptr_t, Lent> lent_;  ///< Device ranges that were handed out, freed ones too.
   std::uintptr_t origin_ = 0;
 
-  std::map<void*, std::size_t> pinned_;
-  std::map<void*, std::size_t> registered_;
+  HostRanges pinned_;
+  HostRanges registered_;
+  std::uint64_t host_offset_ = std::uint64_t{1} << 60;  ///< Of the next of either.
   std::unordered_map<std::uint64_t, cudaStream_t> streams_;
   std::unordered_map<std::uint64_t, cudaEvent_t> events_;
   std::uint64_t ids_given_ = 0;

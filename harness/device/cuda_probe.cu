@@ -9,7 +9,7 @@ __global__ void touch(CudaTouch what) {
   while (static_cast<std::uint64_t>(clock64() - start) < what.cycles) {
   }
   auto* const byte = reinterpret_cast<volatile std::uint8_t*>(what.address);
-  if (!byte) return;
+  if (!byte && !what.write) return;
   if (what.write)
     *byte = what.value;
   else

@@ -9,7 +9,7 @@
 namespace drought {
 
 /// The launch's arguments. The first thread of the grid spins for `cycles` of its own clock, then reads
-/// or writes one byte at `address` (0: neither).
+/// or writes one byte at `address`; a read of address 0 touches nothing, a write goes through null.
 struct CudaTouch {
   std::uint64_t address = 0;
   std::uint64_t cycles = 0;

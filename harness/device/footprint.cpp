@@ -6,15 +6,24 @@ namespace drought {
 
 std::size_t Footprint::cost_alone(std::size_t bytes) const {
   constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max();
-  if (bytes > kMost - profile_.granularity_bytes) return kMost;
-  return round_up(bytes, profile_.granularity_bytes);
+  return bytes > kMost - granule_ ? kMost : round_up(bytes, granule_);
+}
+
+/// What the block costs: granules of its own, and those at its ends for which `change` says true.
+template <typename Change>
+std::size_t Footprint::at_both_ends(std::uintptr_t address, std::size_t bytes, Change change) {
+  const std::uintptr_t first = address / granule_, last = (address + bytes - 1) / granule_;
+  std::size_t granules = last > first ? last - first - 1 : 0;
+  granules += change(first) ? 1 : 0;
+  if (last != first) granules += change(last) ? 1 : 0;
+  return granules * granule_;
 }
 
 std::size_t Footprint::add(const void* block, std::size_t bytes) {
   const auto address = reinterpret_cast<std::uintptr_t>(block);
   blocks_[address] = bytes;
-  const bool shares = is_small(bytes) && chunks_[address / profile_.granularity_bytes]++ > 0;
-  const std::size_t cost = shares ? 0 : cost_alone(bytes);
+  const std::size_t cost =
+      at_both_ends(address, bytes, [&](std::uintptr_t end) { return ends_[end]++ == 0; });
   bytes_ += cost;
   return cost;
 }
@@ -24,12 +33,11 @@ void Footprint::remove(const void* block) {
   if (found == blocks_.end()) return;
   const auto [address, bytes] = *found;
   blocks_.erase(found);
-  if (is_small(bytes)) {
-    const auto chunk = chunks_.find(address / profile_.granularity_bytes);
-    if (--chunk->second > 0) return;
-    chunks_.erase(chunk);
-  }
-  bytes_ -= cost_alone(bytes);
+  bytes_ -= at_both_ends(address, bytes, [&](std::uintptr_t end) {
+    if (--ends_[end] > 0) return false;
+    ends_.erase(end);
+    return true;
+  });
 }
 
 }  // namespace drought

@@ -43,7 +43,8 @@ HostDevice::HostDevice(const Profile& given, const DeviceOptions& options)
       heap_(profile(), budget_, heap_space_, options.work == Work::full),
       vmm_(profile(), budget_, vmm_space_, options.work == Work::full && profile().has_vmm),
       host_memory_(profile(), budget_, host_first_offset),
-      streams_(options.seed) {
+      streams_(options.seed),
+      thread_orders_(Random(options.seed).split(1)) {
   budget_.take(profile().context_bytes);
 }
 
@@ -76,9 +77,10 @@ Status HostDevice::set_peer(std::string_view name, std::size_t bytes) {
 }
 
 std::size_t HostDevice::held_bytes() const {
-  std::size_t others = profile().context_bytes + (launched_ ? profile().first_launch_bytes : 0);
-  for (const auto& [name, bytes] : peers_) others += bytes;
-  return budget_.total_bytes() - budget_.free_bytes() - others;
+  std::size_t held = budget_.total_bytes() - budget_.free_bytes() - profile().context_bytes;
+  if (launched_) held -= profile().first_launch_bytes;
+  for (const auto& [name, cost] : peers_) held -= cost;
+  return held;
 }
 
 std::uint64_t HostDevice::offset_of(const void* pointer) const {
@@ -90,7 +92,9 @@ std::uint64_t HostDevice::offset_of(const void* pointer) const {
 }
 
 Status HostDevice::do_malloc(void*& out, std::size_t bytes) {
-  if (const Status status = arrive(); status != Status::success || bytes == 0) return status;
+  if (const Status status = arrive(); status != Status::success) return status;
+  out = nullptr;
+  if (bytes == 0) return Status::success;
   std::uintptr_t begin = 0;
   const Status status = heap_.malloc(begin, bytes);
   if (status == Status::success) out = as_pointer(begin);
@@ -120,7 +124,9 @@ Status HostDevice::do_pointer_kind(const void* pointer, PointerKind& out) {
 }
 
 Status HostDevice::do_malloc_host(void*& out, std::size_t bytes) {
-  if (const Status status = arrive(); status != Status::success || bytes == 0) return status;
+  if (const Status status = arrive(); status != Status::success) return status;
+  out = nullptr;
+  if (bytes == 0) return Status::success;
   std::uintptr_t begin = 0;
   const Status status = host_memory_.malloc(begin, bytes);
   if (status == Status::success) out = as_pointer(begin);

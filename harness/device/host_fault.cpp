@@ -1,6 +1,5 @@
 #include "harness/device/host_fault.hpp"
 
-#include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
 
@@ -8,34 +7,14 @@
 #include <cstddef>
 #include <system_error>
 
+#include "harness/sched/fiber.hpp"
 #include "harness/simt/host_block.hpp"
-
-#if defined(__SANITIZE_THREAD__)
-extern "C" void* __tsan_get_current_fiber();
-extern "C" void __tsan_switch_to_fiber(void* fiber, unsigned flags);
-#endif
 
 namespace drought {
 namespace {
 
-struct Guard;
-constinit thread_local Guard* innermost = nullptr;
-
-struct Guard {
-  Guard() : outer(innermost) {
-#if defined(__SANITIZE_THREAD__)
-    fiber = __tsan_get_current_fiber();
-#endif
-    innermost = this;
-  }
-  Guard(const Guard&) = delete;
-  Guard& operator=(const Guard&) = delete;
-  ~Guard() { innermost = outer; }
-
-  sigjmp_buf back;
-  Guard* outer;
-  void* fiber = nullptr;
-};
+/// What the innermost survive_fault of this thread runs on.
+constinit thread_local Fiber* guarded = nullptr;
 
 struct sigaction segv_before, bus_before;
 
@@ -52,18 +31,9 @@ void pass_on(int signal, siginfo_t* info, void* context) {
 }
 
 void on_fault(int signal, siginfo_t* info, void* context) {
-  // A simulated thread has a stack of its own, and its launch an end of its own.
   if (on_kernel_thread()) end_kernel_thread_at(info->si_addr);
-  Guard* guard = innermost;
-  if (!guard) {
-    pass_on(signal, info, context);
-    return;
-  }
-#if defined(__SANITIZE_THREAD__)
-  // ThreadSanitizer keeps its jump buffers by fiber.
-  if (__tsan_get_current_fiber() != guard->fiber) __tsan_switch_to_fiber(guard->fiber, 0);
-#endif
-  siglongjmp(guard->back, 1);
+  if (guarded && Fiber::current() == guarded) Fiber::abandon_current();
+  pass_on(signal, info, context);
 }
 
 void require(bool done, const char* call) {
@@ -116,9 +86,16 @@ Status survive_fault(Status (*work)(void*), void* context) {
   static thread_local SignalStack stack;
   static_cast<void>(installed);
   static_cast<void>(stack);
-  Guard guard;
-  if (sigsetjmp(guard.back, 1) != 0) return Status::illegal_address;
-  return work(context);
+
+  Status answer = Status::illegal_address;
+  Fiber fiber({.stack_bytes = 256 << 10}, [&] { answer = work(context); });
+  struct Entered {
+    Fiber* outer;
+    explicit Entered(Fiber* inner) : outer(guarded) { guarded = inner; }
+    ~Entered() { guarded = outer; }
+  } entered(&fiber);
+  fiber.resume();
+  return answer;
 }
 
 }  // namespace drought

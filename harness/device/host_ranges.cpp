@@ -2,26 +2,16 @@
 
 #include <algorithm>
 
+#include "harness/sched/random.hpp"
+
 namespace drought {
-namespace {
-
-// splitmix64's finaliser (Steele, Lea, Flood 2014): addresses become balanced heap keys.
-std::uint64_t mixed(std::uint64_t x) {
-  x += 0x9e3779b97f4a7c15;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-  return x ^ (x >> 31);
-}
-
-}  // namespace
-
 void RangeSet::refresh(Index node) {
   Node& n = nodes_[node];
   n.longest = std::max({n.range.bytes, longest_of(n.left), longest_of(n.right)});
 }
 
 RangeSet::Index RangeSet::make(const AddressRange& range) {
-  const Node node{range, range.bytes, mixed(range.begin), none, none};
+  const Node node{range, range.bytes, Random(range.begin)(), none, none};
   if (!spare_.empty()) {
     const Index reused = spare_.back();
     spare_.pop_back();

@@ -65,7 +65,7 @@ void HostStreams::retire_one() {
   for (const auto& [id, queue] : queues_)
     if (!queue.tasks.empty() && may_run(id, queue.tasks.front())) runnable_.push_back(id);
   // The oldest task of all can always run, so there is one.
-  const auto chosen = queues_.find(runnable_[random_() % runnable_.size()]);
+  const auto chosen = queues_.find(runnable_[random_.below(runnable_.size())]);
   const Work work = std::move(chosen->second.tasks.front().work);
   chosen->second.tasks.pop_front();
   --pending_;

@@ -10,10 +10,10 @@
 #include <deque>
 #include <functional>
 #include <map>
-#include <random>
 #include <vector>
 
 #include "harness/device/device.hpp"
+#include "harness/sched/random.hpp"
 
 namespace drought {
 
@@ -76,7 +76,7 @@ class HostStreams {
   std::uint64_t next_stream_ = 1, next_event_ = 1, next_number_ = 1;
   std::size_t pending_ = 0;
   Status fault_ = Status::success;
-  std::mt19937_64 random_;
+  Random random_;
 };
 
 }  // namespace drought

@@ -6,6 +6,7 @@
 
 #include "harness/device/host.hpp"
 #include "harness/device/host_fault.hpp"
+#include "harness/simt/host_block.hpp"
 
 namespace drought {
 namespace {
@@ -198,17 +199,19 @@ Status HostDevice::do_launch(const Launch& launch) {
   return Status::success;
 }
 
-Status HostDevice::run(const StoredLaunch& stored) const {
+Status HostDevice::run(const StoredLaunch& stored) {
   const Launch& launch = stored.launch;
   for (const Operand& operand : launch.operands) {
     if (operand.bytes == 0) continue;
     // A probe's touch of device memory is left to the pages themselves. Host memory is always there
     // for the process that simulates the chip, so that rule has to be asked.
     const std::uintptr_t begin = as_address(operand.data);
-    const bool asked = launch.declared || !runs() || (!heap_space_.owns(begin) && !vmm_space_.owns(begin));
+    const bool on_device = begin == 0 || heap_space_.owns(begin) || vmm_space_.owns(begin);
+    const bool asked = launch.declared || !runs() || !on_device;
     if (asked && !reachable(operand.data, operand.bytes, operand.access)) return Status::illegal_address;
   }
   if (!runs()) return Status::success;
+  set_thread_order_seed(thread_orders_());
   const Status status = survive_fault([&launch] { return launch.host(launch); });
   return status == Status::success || is_sticky(status) ? status : Status::launch_failure;
 }

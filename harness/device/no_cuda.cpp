@@ -1,6 +1,7 @@
-// Stands in for the cuda lane in a build without nvcc, so that every program says the same thing about
-// its absence and none needs to know how it was built.
+// The cuda lane of a build without nvcc: there is none, and the caller is told why.
 #if !defined(DROUGHT_HAS_CUDA)
+
+#include <string>
 
 #include "harness/device/cuda_peer.hpp"
 #include "harness/device/device.hpp"
@@ -8,7 +9,7 @@
 namespace drought {
 
 std::unique_ptr<Device> make_cuda_device(const Profile&, const DeviceOptions&, std::string& why_not) {
-  why_not = "this build has no cuda lane: nvcc was not found when it was configured";
+  why_not = "this build has no cuda lane: nvcc was not found or DROUGHT_CUDA is OFF";
   return nullptr;
 }
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "harness/memory/resource.hpp"
 
@@ -17,6 +18,15 @@ class Trims {
   virtual std::size_t trim() = 0;
   /// Bytes borrowed from upstream, idle ones included.
   virtual std::size_t reserved_bytes() const = 0;
+};
+
+/// Asks its upstream again after a refusal, and promises how often. The account over it counts the tries
+/// that it sees, so the promise is kept or broken whatever the allocator says of itself.
+class Retries {
+ public:
+  virtual ~Retries() = default;
+  /// Requests to upstream, the first included, before one allocate() gives up; 1 or more.
+  virtual std::size_t attempts_max() const = 0;
 };
 
 /// Must be told when a block is used on another stream than the one it was allocated for.
@@ -46,6 +56,19 @@ class LogsDecisions {
   virtual ~LogsDecisions() = default;
   /// `listener` outlives the allocator or is replaced by nullptr first.
   virtual void log_decisions_to(Listener* listener) = 0;
+};
+
+/// Can show what it holds and has not lent, so that a difference in a replay can be explained.
+class ListsFreeBlocks {
+ public:
+  struct FreeBlock {
+    std::uintptr_t address = 0;
+    std::size_t bytes = 0;
+    std::uint64_t stream = 0;
+  };
+  virtual ~ListsFreeBlocks() = default;
+  /// In the order in which the allocator searches them.
+  virtual std::vector<FreeBlock> free_blocks() const = 0;
 };
 
 }  // namespace drought

@@ -73,6 +73,21 @@ inline void read([[maybe_unused]] const void* begin, [[maybe_unused]] std::size_
 #endif
 }
 
+/// How many Untracked live on the current fiber. Fibers carry it across switches, and end those that an
+/// abandoned one leaves behind, which ThreadSanitizer would otherwise take for a mistake.
+inline constinit thread_local int untracked_depth = 0;
+
+#if defined(DROUGHT_TSAN)
+inline void begin_untracked() {
+  AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+  AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+}
+inline void end_untracked() {
+  AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+  AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+}
+#endif
+
 /// The same for a write. Needed for memset of a constant size too, which g++ expands without telling.
 inline void write([[maybe_unused]] void* begin, [[maybe_unused]] std::size_t bytes) {
 #if defined(DROUGHT_TSAN)
@@ -90,12 +105,12 @@ class Untracked {
  public:
 #if defined(DROUGHT_TSAN)
   Untracked() {
-    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
-    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+    begin_untracked();
+    ++untracked_depth;
   }
   ~Untracked() {
-    AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
-    AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+    --untracked_depth;
+    end_untracked();
   }
 #else
   Untracked() {}
