@@ -56,7 +56,8 @@ struct DictChunk {
 
 struct Node {
   void* last_chunk = nullptr;
-  std::uint32_t depth = 1;
+  std::uint32_t size = 0;
+  std::uint16_t depth = 1;
   bool closed = false;
 };
 
@@ -79,8 +80,8 @@ class Value {
   double real() const;
   std::string_view string() const;
 
-  /// Of a list, tuple or dict: how many entries. Linear in the number of batches it was written in.
-  std::size_t size() const;
+  /// Of a list, tuple or dict: how many entries.
+  std::size_t size() const { return node()->size; }
 
   /// Calls visit(Value) for each item of a list or tuple, in order.
   template <typename Visit>

@@ -80,20 +80,6 @@ std::string_view Value::string() const {
   return {reinterpret_cast<const char*>(at + 1 + length_bytes), length};
 }
 
-std::size_t Value::size() const {
-  std::size_t total = 0;
-  if (kind() == Kind::dict) {
-    auto* last = static_cast<DictChunk*>(node()->last_chunk);
-    for (auto* chunk = last ? last->next : nullptr; chunk; chunk = chunk == last ? nullptr : chunk->next)
-      total += chunk->keys->size;
-  } else {
-    auto* last = static_cast<ListChunk*>(node()->last_chunk);
-    for (auto* chunk = last ? last->next : nullptr; chunk; chunk = chunk == last ? nullptr : chunk->next)
-      total += chunk->size;
-  }
-  return total;
-}
-
 Value Value::find(std::string_view key) const {
   Value found;
   for_each_entry([&](std::string_view name, Value value) {
