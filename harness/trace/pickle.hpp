@@ -75,8 +75,6 @@ class Value {
   bool boolean() const { return word_ >> 4 != 0; }
   /// Of an integer: its 64 bits in two's complement. Integers from -2^63 to 2^64 - 1 can be read.
   std::uint64_t integer_bits() const;
-  /// Of an integer: whether it is below zero.
-  bool is_negative() const;
   double real() const;
   std::string_view string() const;
 
