@@ -95,6 +95,7 @@ Status HostMemory::add(std::uintptr_t begin, std::size_t bytes, HostRegistration
   const Protection granted = host_protection(begin, bytes);
   const Protection wanted = how.read_only ? Protection::read : Protection::read_write;
   if (granted < wanted || !has_page(begin + bytes - 1)) return Status::invalid_value;
+  if (profile_.unified_memory && !budget_.take(bytes)) return Status::memory_allocation;
   registered_.insert({begin, bytes, next_offset_ | (how.read_only ? read_only_bit : 0)});
   next_offset_ += round_up(bytes, page_bytes);
   registered_bytes_ += bytes;
@@ -106,6 +107,7 @@ Status HostMemory::remove(std::uintptr_t begin) {
   if (!range) return Status::host_memory_not_registered;
   if (range->begin != begin) return Status::invalid_value;
   registered_.erase(begin);
+  if (profile_.unified_memory) budget_.give(range->bytes);
   registered_bytes_ -= range->bytes;
   return Status::success;
 }

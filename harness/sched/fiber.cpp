@@ -140,6 +140,7 @@ void Fiber::abandon() {
 
 DROUGHT_NOT_TRACKED void Fiber::release_stack() {
   if (!stack_) return;
+  sanitizers::acquire(&state_);
 #if defined(DROUGHT_TSAN)
   if (state_ == State::abandoned) {
     // What it did is over, and before whatever its owner does next.
@@ -173,6 +174,7 @@ DROUGHT_NOT_TRACKED void Fiber::leave([[maybe_unused]] bool for_good) {
                                  asan_resumer_stack_bytes_);
 #endif
 #if defined(DROUGHT_TSAN)
+  if (!ordered_) sanitizers::release(&state_);  // The destructor's deletes come after, and nothing else.
   __tsan_switch_to_fiber(tsan_resumer_, ordered_ ? 0 : __tsan_switch_to_fiber_no_sync);
 #endif
 }
