@@ -3,7 +3,9 @@
 #include <type_traits>
 
 #include "allocators/bump.hpp"
+#include "allocators/caching.hpp"
 #include "allocators/direct.hpp"
+#include "allocators/legacy_pool.hpp"
 
 namespace drought {
 namespace {
@@ -32,6 +34,8 @@ constexpr AllocatorEntry allocator(std::string_view name, std::string_view summa
 constexpr AllocatorEntry kAllocators[] = {
     allocator<Direct>("direct", "each allocation is one cudaMalloc, each free one cudaFree"),
     allocator<Bump>("bump", "one slab front to back, reclaimed at the end"),
+    allocator<Caching>("caching", "PyTorch's caching allocator in its default configuration"),
+    allocator<LegacyPool>("legacy_pool", "llama.cpp's legacy pool: best fit over idle blocks, never split"),
 };
 
 }  // namespace
