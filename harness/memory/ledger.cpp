@@ -35,8 +35,9 @@ bool SpanMap::covers(std::uint64_t offset, std::uint64_t wanted) const {
 }
 
 void Ledger::bury(const Allocation& allocation, const Request& freed_by) {
+  const std::string lent_at = allocation.request.from.text(), freed_at = freed_by.from.text();
   graveyard_.push_back({allocation.begin, allocation.end(), allocation.id, allocation.request.tag, phase_,
-                        freed_by.from.text()});
+                        freed_at == lent_at ? "with its buffer, allocated at " + lent_at : "at " + freed_at});
   if (graveyard_.size() > kGraveyardMax) graveyard_.pop_front();
 }
 
@@ -82,7 +83,7 @@ Ledger::Objection Ledger::objection_to(const Operand& operand) const {
   }
   if (const Freed* freed = freed_around(begin))
     return {"is stale: '" + std::string(freed->tag.view()) + "' (id " + std::to_string(freed->id) +
-            ") was freed at " + freed->freed_at +
+            ") was freed " + freed->how +
             (freed->phase.view().empty() ? "" : " in phase " + std::string(freed->phase.view()))};
   return {.text = "is foreign: no live allocation holds it", .foreign = true};
 }
