@@ -104,6 +104,8 @@ class PrefillAttention final : public Kernel {
     }
   };
 
+  using Options = Shape;
+
   static constexpr std::string_view kernel_name = "prefill_attention";
   static constexpr std::string_view summary =
       "attention of new tokens over a contiguous prefix and themselves";
@@ -111,16 +113,38 @@ class PrefillAttention final : public Kernel {
   /// Throws std::invalid_argument, in one line, for a shape that cannot be.
   explicit PrefillAttention(const Shape& shape) : shape_(shape) {
     constexpr std::array<std::size_t, 2> head_dims{64, 128};
-    require_heads(kernel_name, shape.type, shape.head_dim, head_dims, shape.heads, shape.kv_heads);
-    require(shape.batch > 0 && shape.queries > 0, kernel_name, "batch and queries must not be 0");
-    require(shape.batch <= 65535, kernel_name, "batch is more than a grid's 65535");
-    require(shape.queries <= longest && shape.prefix <= longest - shape.queries, kernel_name,
+    require_heads(shape.type, shape.head_dim, head_dims, shape.heads, shape.kv_heads);
+    require(shape.batch > 0 && shape.queries > 0, "batch and queries must not be 0");
+    require(shape.batch <= grid_rows_max, "batch is more than a grid's 65535");
+    require(shape.queries <= tokens_max && shape.prefix <= tokens_max - shape.queries,
             "prefix and queries are more than 2^30 tokens");
     element_bytes_ = element_bytes(shape.type);
     query_bytes_ = checked_product("q of prefill_attention",
                                    {shape.batch, shape.queries, shape.heads, shape.head_dim, element_bytes_});
     key_bytes_ = checked_product("k of prefill_attention", {shape.batch, shape.prefix + shape.queries,
                                                             shape.kv_heads, shape.head_dim, element_bytes_});
+  }
+
+  /// Shapes for tests: every type and head_dim at odd lengths, with the rest going round.
+  static std::vector<Shape> cases() {
+    std::vector<Shape> made;
+    for (const char* const type : {"fp32", "bf16"}) {
+      for (const std::size_t head_dim : {64, 128}) {
+        for (const std::size_t queries : {1, 3, 17, 33, 65, 113}) {
+          const std::size_t turn = made.size();
+          const std::size_t group = std::array{1, 4, 7}[turn % 3], kv_heads = group == 7 ? 1 : 2;
+          made.push_back({.type = type,
+                          .batch = 1 + turn % 2,
+                          .queries = queries,
+                          .prefix = static_cast<std::size_t>(std::array{0, 5, 0, 64, 31}[turn % 5]),
+                          .heads = group * kv_heads,
+                          .kv_heads = kv_heads,
+                          .head_dim = head_dim,
+                          .causal = turn % 4 != 0});
+        }
+      }
+    }
+    return made;
   }
 
   const Shape& shape() const { return shape_; }
@@ -177,8 +201,6 @@ class PrefillAttention final : public Kernel {
   }
 
  private:
-  static constexpr std::size_t longest = std::size_t{1} << 30;
-
   template <typename T, int head_dim>
   Status launch_as(Device& device, Stream stream, std::span<void* const> parts) const {
     using Block = PrefillBlock<T, head_dim>;

@@ -47,21 +47,21 @@ std::size_t checked_product(std::string_view what, std::initializer_list<std::si
   return product;
 }
 
-void require(bool holds, std::string_view kernel, const std::string& problem) {
-  if (!holds) throw std::invalid_argument(std::string(kernel) + ": " + problem);
+void require(bool holds, const std::string& problem) {
+  if (!holds) throw std::invalid_argument(problem);
 }
 
-void require_heads(std::string_view kernel, std::string_view type, std::size_t head_dim,
-                   std::span<const std::size_t> head_dims, std::size_t heads, std::size_t kv_heads) {
+void require_heads(std::string_view type, std::size_t head_dim, std::span<const std::size_t> head_dims,
+                   std::size_t heads, std::size_t kv_heads) {
   static_cast<void>(element_bytes(type));
   std::string known;
   for (const std::size_t dim : head_dims) known += (known.empty() ? "" : ", ") + std::to_string(dim);
-  require(std::ranges::find(head_dims, head_dim) != head_dims.end(), kernel,
+  require(std::ranges::find(head_dims, head_dim) != head_dims.end(),
           "head_dim " + std::to_string(head_dim) + " is not one of " + known);
-  require(heads > 0 && kv_heads > 0, kernel, "heads and kv_heads must not be 0");
-  require(heads % kv_heads == 0, kernel,
+  require(heads > 0 && kv_heads > 0, "heads and kv_heads must not be 0");
+  require(heads % kv_heads == 0,
           "heads " + std::to_string(heads) + " is not a multiple of kv_heads " + std::to_string(kv_heads));
-  require(heads <= 65535, kernel, "heads " + std::to_string(heads) + " is more than a grid's 65535");
+  require(heads <= grid_rows_max, "heads " + std::to_string(heads) + " is more than a grid's 65535");
 }
 
 float scale_log2_of(std::size_t head_dim) {

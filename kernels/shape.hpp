@@ -21,12 +21,18 @@ std::size_t element_bytes(std::string_view type);
 /// The product; throws std::invalid_argument naming `what` when it does not fit in 63 bits.
 std::size_t checked_product(std::string_view what, std::initializer_list<std::size_t> factors);
 
-/// Throws std::invalid_argument "`kernel`: `problem`" unless `holds`.
-void require(bool holds, std::string_view kernel, const std::string& problem);
+/// Throws std::invalid_argument(problem) unless `holds`.
+void require(bool holds, const std::string& problem);
+
+/// The most tokens that a sequence may have: element counts of 2^31 keys do not fit a kernel's int.
+inline constexpr std::size_t tokens_max = std::size_t{1} << 30;
+
+/// The most blocks in y and z of a grid.
+inline constexpr std::size_t grid_rows_max = 65535;
 
 /// Checks what all attention shapes share: type, head_dim one of `head_dims`, heads a multiple of kv_heads.
-void require_heads(std::string_view kernel, std::string_view type, std::size_t head_dim,
-                   std::span<const std::size_t> head_dims, std::size_t heads, std::size_t kv_heads);
+void require_heads(std::string_view type, std::size_t head_dim, std::span<const std::size_t> head_dims,
+                   std::size_t heads, std::size_t kv_heads);
 
 /// log2(e) / sqrt(head_dim): turns a product of a query and a key into a base-2 exponent.
 float scale_log2_of(std::size_t head_dim);

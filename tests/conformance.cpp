@@ -30,7 +30,12 @@ void ChainRig::arm(std::string_view kind, const FaultPoint& point, bool forever)
 void ChainRig::start() {
   if (account_) return;
   Account* const below = entry_.takes_upstream ? rig_->ledger().accounts().front() : nullptr;
-  allocator_ = entry_.make(Table("conformance", {1, 1}), below, rig_->device());
+  try {
+    allocator_ = entry_.make(Table("conformance", {1, 1}), below, rig_->device());
+  } catch (const std::invalid_argument&) {
+    // One whose capacity must be given gets a capacity that no claim reaches.
+    allocator_ = entry_.make(parse_toml("capacity_bytes = '64 GiB'", "conformance"), below, rig_->device());
+  }
   account_ =
       std::make_unique<Account>(rig_->ledger(), std::string(entry_.name), *allocator_, rig_->device(), below);
 }

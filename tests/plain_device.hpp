@@ -8,12 +8,13 @@
 
 namespace drought {
 
-class PlainDevice final : public Device {
+class PlainDevice : public Device {
  public:
   PlainDevice() : Device(profile_named("h200"), Work::full) {}
   Lane lane() const override { return Lane::host; }
   Status set_peer(std::string_view, std::size_t) override { return Status::not_supported; }
   std::uint64_t offset_of(const void*) const override { return 0; }
+  std::size_t held_bytes() const override { return 0; }
 
  protected:
   Status do_launch(const Launch& launch) override { return launch.host(launch); }

@@ -25,6 +25,8 @@ class ScriptedDevice final : public Device {
     return reinterpret_cast<std::uintptr_t>(pointer) - kBase;
   }
 
+  std::size_t held_bytes() const override { return used_bytes_; }
+
   /// What the next calls of the kind answer.
   Status event_record_answer = Status::success;
   Status event_create_answer = Status::success;

@@ -15,7 +15,7 @@ struct SemanticsRow {
   std::string_view name;      ///< Unique: "free of an interior pointer".
   std::string_view expected;  ///< Words for statuses, joined by ", ": "Success, InvalidValue".
   std::string (*observe)(Device& device);
-  bool kills_context = false;  ///< On a real GPU it runs in a process of its own.
+  bool kills_context = false;  ///< Every later call on the device fails.
 };
 
 /// cudaMalloc and cudaFree · VMM · launches, pinned and registered host memory.

@@ -6,23 +6,13 @@
 #include <nlohmann/json.hpp>
 #include <ostream>
 
+#include "harness/memory/bytes.hpp"
+#include "harness/report/result_json.hpp"
+
 namespace drought {
 namespace {
 
 using nlohmann::json;
-
-json to_json(const RunResult& result) {
-  json checks = json::array(), faults = json::array();
-  for (const CheckResult& check : result.checks)
-    checks.push_back({{"name", check.name}, {"ok", check.ok}, {"message", check.message}});
-  for (const FaultTally& fault : result.faults)
-    faults.push_back({{"kind", fault.kind}, {"armed", fault.armed}, {"struck", fault.struck}});
-  return {{"scenario", result.scenario},     {"verdict", name(result.verdict)},   {"checks", checks},
-          {"faults", faults},                {"attempts", result.attempts},       {"peak_bytes", result.peak_bytes},
-          {"live_bytes", result.live_bytes}, {"wall_ms", result.wall_ms},         {"repeat", result.repeat},
-          {"why", result.why},               {"outcome", name(result.outcome.kind)},
-          {"message", result.outcome.message}, {"decisions", result.decisions}};
-}
 
 json to_json(const SweepResult& result) {
   json failures = json::array();
@@ -35,6 +25,22 @@ json to_json(const SweepResult& result) {
   return {{"scenario", result.scenario}, {"points", result.points},     {"thinned", result.thinned},
           {"struck", result.struck},     {"verdicts", result.verdicts}, {"failures", failures},
           {"why", result.why},           {"wall_ms", result.wall_ms}};
+}
+
+json to_json(const ReplayResult& result) {
+  json differences = nullptr;
+  if (result.differences) differences = *result.differences;
+  return {{"trace", result.trace},
+          {"events", result.events},
+          {"compared", result.compared},
+          {"differences", differences},
+          {"first_difference", result.first_difference},
+          {"inferred", {{"empty_cache", result.inferred.empty_cache}}},
+          {"refused", result.refused},
+          {"reserved_bytes", result.reserved_bytes},
+          {"live_bytes", result.live_bytes},
+          {"peak_reserved_bytes", result.peak_reserved_bytes},
+          {"ns_per_op", result.ns_per_op}};
 }
 
 template <typename Result>
@@ -104,6 +110,18 @@ void print_table(std::ostream& out, const std::vector<SweepResult>& results) {
       << " failures\n";
 }
 
+void print_line(std::ostream& out, const ReplayResult& result) {
+  const std::string verdict = !result.differences ? "statistics"
+                              : *result.differences == 0
+                                  ? "0 differences"
+                                  : std::to_string(*result.differences) + " differences";
+  out << std::left << std::setw(16) << verdict << result.trace << "  " << result.events << " events, "
+      << result.compared << " compared, " << result.inferred.empty_cache << " empty_cache inferred, peak "
+      << format_bytes(result.peak_reserved_bytes) << ", " << std::fixed << std::setprecision(0) << result.ns_per_op
+      << " ns an operation\n";
+  if (!result.first_difference.empty()) out << std::string(16, ' ') << "first: " << result.first_difference << '\n';
+}
+
 void write_json(const std::string& path, const std::string& command, std::uint64_t seed,
                 const std::vector<RunResult>& results) {
   write_results(path, command, seed, results);
@@ -111,6 +129,11 @@ void write_json(const std::string& path, const std::string& command, std::uint64
 
 void write_json(const std::string& path, const std::string& command, std::uint64_t seed,
                 const std::vector<SweepResult>& results) {
+  write_results(path, command, seed, results);
+}
+
+void write_json(const std::string& path, const std::string& command, std::uint64_t seed,
+                const std::vector<ReplayResult>& results) {
   write_results(path, command, seed, results);
 }
 

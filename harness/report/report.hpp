@@ -7,6 +7,7 @@
 
 #include "harness/scenario/run.hpp"
 #include "harness/sweep/sweep.hpp"
+#include "harness/trace/replay.hpp"
 
 namespace drought {
 
@@ -18,10 +19,14 @@ void print_table(std::ostream& out, const std::vector<RunResult>& results);
 void print_line(std::ostream& out, const SweepResult& result);
 void print_table(std::ostream& out, const std::vector<SweepResult>& results);
 
+void print_line(std::ostream& out, const ReplayResult& result);
+
 /// {"command", "seed", "version", "results": [...]} to `path`. Throws UserError when it cannot be written.
 void write_json(const std::string& path, const std::string& command, std::uint64_t seed,
                 const std::vector<RunResult>& results);
 void write_json(const std::string& path, const std::string& command, std::uint64_t seed,
                 const std::vector<SweepResult>& results);
+void write_json(const std::string& path, const std::string& command, std::uint64_t seed,
+                const std::vector<ReplayResult>& results);
 
 }  // namespace drought

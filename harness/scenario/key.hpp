@@ -7,7 +7,7 @@
 //   };
 //
 // A field may be bool, an integer, double, std::string, std::vector<std::size_t> or
-// std::vector<std::string>. A key that ends in "_bytes" or "bytes" also takes a size with its unit,
+// std::vector<std::string>. A key with "bytes" in its name also takes a size with its unit,
 // "60 GiB".
 #pragma once
 

@@ -9,7 +9,7 @@
 namespace drought {
 namespace {
 
-bool takes_a_size(std::string_view key) { return key.ends_with("bytes") || key.ends_with("capacity"); }
+bool takes_a_size(std::string_view key) { return key.find("bytes") != std::string_view::npos; }
 
 std::string listed(const std::vector<std::string>& words) {
   std::string text;

@@ -41,14 +41,14 @@ Status cuda_body(const Launch& launch, void* stream) {
 }
 
 template <typename... Functors>
-struct CudaBodies<Variants<Functors...>> {
-  static CudaBody at(std::size_t place);
-};
-
-template <typename... Functors>
-CudaBody CudaBodies<Variants<Functors...>>::at(std::size_t place) {
+CudaBody cuda_body_at(Variants<Functors...>, std::size_t place) {
   constexpr CudaBody bodies[] = {&cuda_body<Functors>...};
   return bodies[place];
+}
+
+template <typename List>
+CudaBody CudaBodies<List>::at(std::size_t place) {
+  return cuda_body_at(List{}, place);
 }
 
 }  // namespace drought

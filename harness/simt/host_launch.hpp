@@ -25,14 +25,14 @@ Status host_body(const Launch& launch) {
 }
 
 template <typename... Functors>
-struct HostBodies<Variants<Functors...>> {
-  static HostBody at(std::size_t place);
-};
-
-template <typename... Functors>
-HostBody HostBodies<Variants<Functors...>>::at(std::size_t place) {
+HostBody host_body_at(Variants<Functors...>, std::size_t place) {
   constexpr HostBody bodies[] = {&host_body<Functors>...};
   return bodies[place];
+}
+
+template <typename List>
+HostBody HostBodies<List>::at(std::size_t place) {
+  return host_body_at(List{}, place);
 }
 
 }  // namespace drought

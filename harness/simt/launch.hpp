@@ -4,8 +4,8 @@
 //   static constexpr unsigned threads_max = ...; // of a block
 //   template <typename Context> DROUGHT_DEVICE static void body(Context&, const Arguments&);
 //
-// A kernel lists its functors, one for each type and size that it was compiled for, as Variants. One line in
-// kernels/catalogue.cpp makes the host's bodies of the list, one in kernels/catalogue.cu makes CUDA's.
+// A kernel lists its functors, one for each type and size that it is compiled for, as Variants. Its line in
+// kernels/catalogue.cpp makes the host's bodies of the list, its line in kernels/catalogue.cu makes CUDA's.
 #pragma once
 
 #include <cstddef>
@@ -28,13 +28,13 @@ struct Variants {
   }
 };
 
-/// Defined by host_launch.hpp, for the lists in catalogue.cpp.
+/// Defined in host_launch.hpp, which catalogue.cpp includes and thereby makes the bodies of what it lists.
 template <typename List>
 struct HostBodies {
   static HostBody at(std::size_t place);
 };
 
-/// Defined by cuda_launch.hpp, for the lists in catalogue.cu.
+/// Defined in cuda_launch.hpp, and made by the explicit instantiations in catalogue.cu.
 template <typename List>
 struct CudaBodies {
   static CudaBody at(std::size_t place);

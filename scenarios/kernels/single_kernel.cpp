@@ -1,4 +1,4 @@
-#include "scenarios/kernels/kernel_case.hpp"
+#include "scenarios/kernels/single_kernel.hpp"
 
 #include <stdexcept>
 
@@ -6,11 +6,11 @@
 
 namespace drought {
 
-KernelCase::KernelCase(Options options) : options_(std::move(options)) {
+SingleKernel::SingleKernel(Options options) : options_(std::move(options)) {
   if (options_.rounds == 0) throw std::invalid_argument("rounds must be above 0");
 }
 
-void KernelCase::run(Rig& rig) {
+void SingleKernel::run(Rig& rig) {
   const KernelEntry* const entry = find_entry(rig.catalogues().kernels, options_.kernel);
   if (!entry)
     options_.shape.fail_unknown(options_.shape.at(), "kernel", options_.kernel, names_of(rig.catalogues().kernels));

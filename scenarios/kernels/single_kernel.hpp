@@ -11,7 +11,7 @@
 
 namespace drought {
 
-class KernelCase final : public Workload {
+class SingleKernel final : public Workload {
  public:
   struct Options {
     std::string kernel;
@@ -22,7 +22,7 @@ class KernelCase final : public Workload {
                         key("rounds", &Options::rounds)};
     }
   };
-  explicit KernelCase(Options options);
+  explicit SingleKernel(Options options);
   void run(Rig& rig) override;
 
  private:
