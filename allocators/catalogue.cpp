@@ -6,6 +6,7 @@
 #include "allocators/caching.hpp"
 #include "allocators/direct.hpp"
 #include "allocators/legacy_pool.hpp"
+#include "allocators/limit.hpp"
 
 namespace drought {
 namespace {
@@ -36,6 +37,7 @@ constexpr AllocatorEntry kAllocators[] = {
     allocator<Bump>("bump", "one slab front to back, reclaimed at the end"),
     allocator<Caching>("caching", "PyTorch's caching allocator in its default configuration"),
     allocator<LegacyPool>("legacy_pool", "llama.cpp's pool of 256 idle blocks, with its flush and retry"),
+    allocator<Limit>("limit", "refuses what would take its upstream's live bytes above a cap"),
 };
 
 }  // namespace

@@ -21,7 +21,7 @@
 
 namespace drought {
 
-class LegacyPool final : public Resource, public Trims {
+class LegacyPool final : public Resource, public Trims, public Retries {
  public:
   struct Options {
     bool flush_and_retry = true;
@@ -44,6 +44,7 @@ class LegacyPool final : public Resource, public Trims {
   /// Waits for the device, then gives every idle block back. Throws DeviceError.
   std::size_t trim() override;
   std::size_t reserved_bytes() const override { return reserved_bytes_; }
+  std::size_t attempts_max() const override { return flush_and_retry_ ? 2 : 1; }
 
   std::size_t idle_blocks() const;
   /// Flushes that out of memory caused.

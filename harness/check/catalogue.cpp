@@ -62,6 +62,11 @@ CheckResult teardown(const Record& record, const Outcome& outcome) {
 CheckResult retry_cap(const Record& record, const Outcome& outcome) {
   CheckResult result{"retry_cap", true, record.attempts.size(), {}};
   std::map<std::string, const Attempt*> last;
+  const auto gave_up = [&](const Attempt& attempt, std::string_view then) {
+    if (attempt.end != Attempt::End::out_of_memory || attempt.number >= attempt.cap) return;
+    fail(result, "'" + attempt.what + "' gave up after attempt " + std::to_string(attempt.number) + " of " +
+                     std::to_string(attempt.cap) + ", " + std::string(then));
+  };
   for (const Attempt& attempt : record.attempts) {
     const std::string which = "'" + attempt.what + "' attempt " + std::to_string(attempt.number);
     if (attempt.number > attempt.cap) fail(result, which + " is over the cap of " + std::to_string(attempt.cap));
@@ -72,17 +77,18 @@ CheckResult retry_cap(const Record& record, const Outcome& outcome) {
       if (attempt.size > before->size) fail(result, which + " grew from " + std::to_string(before->size) + " to " +
                                                         std::to_string(attempt.size));
     }
+    if (attempt.number == 1 && last.count(attempt.what)) gave_up(*last[attempt.what], "and went on");
     last[attempt.what] = &attempt;
   }
-  for (const auto& [what, attempt] : last)
-    if (attempt->end == Attempt::End::out_of_memory && attempt->number < attempt->cap)
-      fail(result, "'" + what + "' gave up after attempt " + std::to_string(attempt->number) + " of " +
-                       std::to_string(attempt->cap) + ", " + std::string(name(outcome.kind)));
+  for (const auto& [what, attempt] : last) gave_up(*attempt, name(outcome.kind));
   return result;
 }
 
 CheckResult span_cover(const Record& record, const Outcome&) {
-  CheckResult result = violations("span_cover", record, record.span_answers.size());
+  CheckResult result = violations("span_cover", record, record.span_answers.size() + record.map_states.size() +
+                                                            record.judged_registrations);
+  for (const StateMark& mark : record.map_states)
+    if (mark.before != mark.after) fail(result, "the state of the map did not stay as it was: " + mark.what);
   for (const SpanAnswer& answer : record.span_answers)
     if (answer.granted && !answer.inside_spans)
       fail(result, "'" + answer.path + "' granted offset " + std::to_string(answer.offset) + ", " +

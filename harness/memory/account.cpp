@@ -3,12 +3,26 @@
 #include "harness/device/device.hpp"
 #include "harness/memory/buffer.hpp"
 #include "harness/memory/bytes.hpp"
+#include "harness/memory/interfaces.hpp"
 #include "harness/memory/ledger.hpp"
 
 namespace drought {
+namespace {
+
+std::size_t promised_tries(const Resource& resource) {
+  const auto* const promise = dynamic_cast<const Retries*>(&resource);
+  return promise ? promise->attempts_max() : 0;
+}
+
+}  // namespace
 
 Account::Account(Ledger& ledger, std::string name, Resource& resource, Device& device, Account* below)
-    : ledger_(ledger), name_(std::move(name)), resource_(resource), device_(device), below_(below) {
+    : ledger_(ledger),
+      name_(std::move(name)),
+      resource_(resource),
+      device_(device),
+      below_(below),
+      tries_max_(promised_tries(resource)) {
   if (below_) below_->above_ = this;
   ledger_.accounts_.push_back(this);
 }
@@ -20,7 +34,8 @@ Account::~Account() {
 
 std::string Account::called(const Allocation& allocation) const {
   return "'" + std::string(allocation.request.tag.view()) + "' (id " + std::to_string(allocation.id) + ", " +
-         std::to_string(allocation.request.bytes) + " B, allocated at " + allocation.request.from.text() + ")";
+         std::to_string(allocation.request.bytes) + " B, allocated at " + allocation.request.from.text() +
+         ")";
 }
 
 const Allocation* Account::containing(std::uintptr_t address) const {
@@ -30,7 +45,40 @@ const Allocation* Account::containing(std::uintptr_t address) const {
   return address < before.end() ? &before : nullptr;
 }
 
+void Account::begin_try(std::size_t bytes) {
+  last_try_ = ledger_.record_.begin_attempt(
+      {.what = name_ + " grow", .number = refusals_ + 1, .cap = tries_max_, .size = bytes});
+}
+
+void Account::end_try(Attempt::End end) {
+  refusals_ = end == Attempt::End::out_of_memory ? refusals_ + 1 : 0;
+  ledger_.record_.end_attempt(last_try_, end);
+}
+
 void* Account::allocate(Request request) {
+  Account* const grower = above_ && above_->grows_ ? above_ : nullptr;
+  if (grower) grower->begin_try(request.bytes);
+  grows_ = tries_max_ != 0;
+  refusals_ = 0;
+  try {
+    void* const block = lend(request);
+    grows_ = false;
+    if (grower) grower->end_try(Attempt::End::succeeded);
+    return block;
+  } catch (const OutOfMemory&) {
+    grows_ = false;
+    if (grower) grower->end_try(Attempt::End::out_of_memory);
+    throw;
+  } catch (...) {
+    grows_ = false;
+    // What came between two tries and ended them was not a lack of memory.
+    if (refusals_ != 0) end_try(Attempt::End::other_error);
+    if (grower) grower->end_try(Attempt::End::other_error);
+    throw;
+  }
+}
+
+void* Account::lend(const Request& request) {
   CallGate* const gate = device_.gate();
   Call call{.site = Site::allocate, .bytes = request.bytes, .tag = request.tag, .stream = request.stream};
   call.resource = name_;
@@ -86,11 +134,12 @@ void Account::deallocate(void* block, Request request) noexcept {
   const auto found = live_.find(begin);
   if (found == live_.end()) {
     const Ledger::Freed* freed = ledger_.freed_around(begin);
-    ledger_.record_.violate("accounting", name_ + ": " +
-                            (freed ? "double free of '" + std::string(freed->tag.view()) + "' (id " +
-                                         std::to_string(freed->id) + "), freed first at " + freed->freed_at
-                                   : "free of a block that it never lent") +
-                            ", asked at " + request.from.text());
+    ledger_.record_.violate(
+        "accounting", name_ + ": " +
+                          (freed ? "double free of '" + std::string(freed->tag.view()) + "' (id " +
+                                       std::to_string(freed->id) + "), freed first at " + freed->freed_at
+                                 : "free of a block that it never lent") +
+                          ", asked at " + request.from.text());
     return;
   }
   Allocation& lent = found->second;
@@ -106,7 +155,11 @@ void Account::deallocate(void* block, Request request) noexcept {
   }
   const Request asked = lent.request;  // The allocator is never handed a mistake that was just reported.
   CallGate* const gate = device_.gate();
-  Call call{.site = Site::deallocate, .bytes = asked.bytes, .tag = asked.tag, .stream = asked.stream, .data = block};
+  Call call{.site = Site::deallocate,
+            .bytes = asked.bytes,
+            .tag = asked.tag,
+            .stream = asked.stream,
+            .data = block};
   call.resource = name_;
   if (gate) gate->enter(call);
   ledger_.bury(lent, request);

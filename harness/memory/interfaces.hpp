@@ -20,6 +20,15 @@ class Trims {
   virtual std::size_t reserved_bytes() const = 0;
 };
 
+/// Asks its upstream again after a refusal, and promises how often. The account over it counts the tries
+/// that it sees, so the promise is kept or broken whatever the allocator says of itself.
+class Retries {
+ public:
+  virtual ~Retries() = default;
+  /// Requests to upstream, the first included, before one allocate() gives up; 1 or more.
+  virtual std::size_t attempts_max() const = 0;
+};
+
 /// Must be told when a block is used on another stream than the one it was allocated for.
 class RecordsStreams {
  public:

@@ -3,8 +3,9 @@
 //
 // Each link of a chain of resources is wrapped in an Account, so that what an allocator borrows and
 // what it lends are both known, each block at the address it has. That alone shows overlap, a free of
-// the wrong size, a block handed out after its memory went back, and memory returned while something
-// in it still lives, at the call and without the allocator's help.
+// the wrong size, a block handed out after its memory went back, memory returned while something in it
+// still lives, and how often an allocator that promised a number of tries asks below, at the call and
+// without the allocator's help.
 #pragma once
 
 #include <cstdint>
@@ -51,6 +52,7 @@ class Account final : public Resource {
 
   const std::string& name() const { return name_; }
   Resource& resource() { return resource_; }
+  const Account* below() const { return below_; }
   const std::map<std::uintptr_t, Allocation>& live() const { return live_; }
   std::size_t live_bytes() const { return live_bytes_; }
   /// The live allocation that `address` lies in, or null.
@@ -58,6 +60,9 @@ class Account final : public Resource {
 
  private:
   friend class Ledger;
+  void* lend(const Request& request);
+  void begin_try(std::size_t bytes);
+  void end_try(Attempt::End end);
   void admit(void* block, const Request& request);
   std::string called(const Allocation& allocation) const;
 
@@ -67,6 +72,11 @@ class Account final : public Resource {
   Device& device_;
   Account* const below_;
   Account* above_ = nullptr;
+  /// What the resource promised as Retries; 0: nothing, and its tries are not recorded.
+  const std::size_t tries_max_;
+  bool grows_ = false;          ///< Inside allocate(): what it asks for below is a try.
+  std::size_t refusals_ = 0;    ///< In a row, of this allocate().
+  std::size_t last_try_ = 0;    ///< Index of the attempt, where there was one.
   std::map<std::uintptr_t, Allocation> live_;
   std::size_t live_bytes_ = 0;
 };
@@ -80,7 +90,8 @@ struct SpanMap {
   struct Span { std::uint64_t offset = 0, bytes = 0; };
   std::vector<Span> spans;  ///< Sorted, disjoint; widened to pages for judging.
 
-  /// Whether [offset, offset + bytes) lies inside the union of the page-rounded spans.
+  /// Whether [offset, offset + bytes) lies inside the union of the page-rounded spans. No bytes at all
+  /// do where that union begins, goes on or ends.
   bool covers(std::uint64_t offset, std::uint64_t bytes) const;
 };
 
@@ -92,7 +103,7 @@ class Ledger {
   /// call.refused. Notes the order of the call's accesses. Call once for every call, before it is made.
   void judge(Call& call);
   /// What the call, if it was made, now orders.
-  void completed(const Call& call) { order_.completed(call); }
+  void completed(const Call& call);
 
   void set_phase(Tag phase) { phase_ = phase; }
   Tag phase() const { return phase_; }
@@ -104,7 +115,7 @@ class Ledger {
   std::vector<Survivor> survivors(std::span<const Tag> tags) const;
   /// Records that nothing with these tags may live any more, and answers what does.
   std::vector<Survivor> mark_teardown(std::vector<Tag> tags);
-  /// Records what is live now as live at the end.
+  /// Records what is live now as live at the end, and host memory that is still registered.
   void mark_end();
 
   /// Makes or replaces the map known under `map.name`; its id is set and answered.
@@ -133,6 +144,9 @@ class Ledger {
   struct NamedRange { std::string name; std::size_t bytes = 0; };
 
   void bury(const Allocation& allocation, const Request& freed_by);
+  /// Registering pins pages, so it is a touch of every page: a map's pages outside its spans are a
+  /// violation. The call is made all the same.
+  void judge_registration(const Call& call);
   void update_peak();
   /// What is wrong with an operand and which check minds; an empty text when it may be used.
   struct Objection {
@@ -150,6 +164,7 @@ class Ledger {
   std::deque<Freed> graveyard_;  ///< The last 4096 blocks, for naming a stale operand.
   std::vector<SpanMap> maps_;
   std::map<std::uintptr_t, NamedRange> ranges_;
+  std::map<const void*, std::size_t> registered_;  ///< Host memory registered and not yet unregistered.
   Tag phase_;
   std::uint64_t generation_ = 1, next_id_ = 1, next_map_id_ = 1;
 };

@@ -33,7 +33,7 @@ Rig::RankParts Rig::make_rank(const Scenario& scenario, int rank) {
   parts.device->set_gate(this);
   for (const Component& part : scenario.resources) {
     const AllocatorEntry* const entry = find_entry(catalogues_.allocators, part.kind);
-    Account* const below = parts.accounts.empty() ? nullptr : parts.accounts.back().get();
+    Account* const below = entry->takes_upstream ? parts.accounts.back().get() : nullptr;
     try {
       parts.resources.push_back(entry->make(part.options, below, *parts.device));
     } catch (const std::invalid_argument& mistake) {
@@ -57,16 +57,19 @@ void Rig::close() {
     // Top first: each resource gives back to the one below it.
     while (!parts.resources.empty()) {
       const std::string name = parts.names.back();
+      const bool had_upstream = parts.accounts.back()->below();
       parts.accounts.pop_back();
       parts.resources.pop_back();
       parts.names.pop_back();
-      if (parts.accounts.empty()) continue;
+      if (!had_upstream) continue;
       for (const auto& [begin, kept] : parts.accounts.back()->live())
-        record_.violate("accounting", name + " ended and kept " + std::to_string(kept.request.bytes) + " B of '" +
-                                          std::string(kept.request.tag.view()) + "' (id " + std::to_string(kept.id) +
-                                          ")");
+        record_.violate("accounting", name + " ended and kept " + std::to_string(kept.request.bytes) +
+                                          " B of '" + std::string(kept.request.tag.view()) + "' (id " +
+                                          std::to_string(kept.id) + ")");
     }
-    if (is_open && parts.device->held_bytes() != 0)
+    // A context that an error has ended takes its memory with it.
+    const bool is_lost = is_sticky(parts.device->peek_last_error());
+    if (is_open && !is_lost && parts.device->held_bytes() != 0)
       record_.violate("accounting", "the device still lends " + std::to_string(parts.device->held_bytes()) +
                                         " B after everything ended");
     parts.device->set_gate(nullptr);
@@ -82,9 +85,18 @@ Record Rig::take_record() {
 Resource& Rig::allocator(std::string_view name, int rank) {
   RankParts& parts = ranks_[static_cast<std::size_t>(rank)];
   if (name.empty()) return *parts.resources.back();
+  return *parts.resources[place_of(parts, name)];
+}
+
+Resource& Rig::memory_named(std::string_view name, int rank) {
+  RankParts& parts = ranks_[static_cast<std::size_t>(rank)];
+  return *parts.accounts[place_of(parts, name)];
+}
+
+std::size_t Rig::place_of(const RankParts& parts, std::string_view name) {
   for (std::size_t i = 0; i < parts.names.size(); ++i)
-    if (parts.names[i] == name) return *parts.resources[i];
-  throw UserError("the chain has no resource called '" + std::string(name) + "'");
+    if (parts.names[i] == name) return i;
+  throw UserError("the scenario has no resource called '" + std::string(name) + "'");
 }
 
 void Rig::arm(const FaultSection& fault, bool required) {

@@ -37,6 +37,9 @@ class Rig final : private CallGate {
   Device& device(int rank = 0) { return *ranks_[static_cast<std::size_t>(rank)].device; }
   /// The topmost resource of the rank's chain.
   Resource& memory(int rank = 0) { return *ranks_[static_cast<std::size_t>(rank)].accounts.back(); }
+  /// The resource under a name, its allocations recorded as its own: one that stands beside the chain.
+  /// Throws UserError when there is none.
+  Resource& memory_named(std::string_view name, int rank = 0);
   /// The allocator under a name in the chain, for its optional interfaces; the topmost for "".
   Resource& allocator(std::string_view name = "", int rank = 0);
   int ranks() const { return static_cast<int>(ranks_.size()); }
@@ -76,6 +79,7 @@ class Rig final : private CallGate {
 
   void enter(Call& call) override;
   void leave(Call& call, Status status) noexcept override;
+  static std::size_t place_of(const RankParts& parts, std::string_view name);
   RankParts make_rank(const Scenario& scenario, int rank);
 
   const Catalogues catalogues_;

@@ -34,11 +34,12 @@ void require_one_of(const Table& table, std::string_view key, const std::string&
 std::string kind_in(const Table& section, std::string_view what, const std::vector<std::string>& known) {
   const std::string kind = section.text_or("kind", "");
   if (kind.empty())
-    section.fail(section.at(), std::string(what) + " needs a kind; known: " + [&] {
-      std::string words;
-      for (const std::string& word : known) words += (words.empty() ? "" : ", ") + word;
-      return words;
-    }());
+    section.fail(
+        section.at(), std::string(what) + " needs a kind; known: " + [&] {
+          std::string words;
+          for (const std::string& word : known) words += (words.empty() ? "" : ", ") + word;
+          return words;
+        }());
   if (std::find(known.begin(), known.end(), kind) == known.end())
     section.fail_unknown(place_of(section, "kind"), what, kind, known);
   return kind;
@@ -49,12 +50,13 @@ DeviceSection read_device(const Table& section) {
   at_place(section, place_of(section, "profile"), [&] { return profile_named(device.profile).total_bytes; });
   require_one_of(section, "work", device.work, {"full", "shapes"});
   for (const std::string& lane : device.lanes) require_one_of(section, "lanes", lane, {"host", "cuda"});
-  if (device.count < 1 || device.count > 64) section.fail(place_of(section, "count"), "'count' must be 1 to 64");
+  if (device.count < 1 || device.count > 64)
+    section.fail(place_of(section, "count"), "'count' must be 1 to 64");
   const Profile& profile = profile_named(device.profile);
   if (section.find("capacity_bytes") && device.capacity_bytes <= profile.context_bytes)
     section.fail(place_of(section, "capacity_bytes"),
-                 "'capacity_bytes' is " + std::to_string(device.capacity_bytes) + ", and a context alone takes " +
-                     std::to_string(profile.context_bytes));
+                 "'capacity_bytes' is " + std::to_string(device.capacity_bytes) +
+                     ", and a context alone takes " + std::to_string(profile.context_bytes));
   if (device.capacity_bytes > 16_TiB)
     section.fail(place_of(section, "capacity_bytes"), "'capacity_bytes' is over 16 TiB, which no device has");
   return device;
@@ -71,7 +73,8 @@ FaultSection read_fault(const Table& section, const Catalogues& catalogues) {
   at_place(section, fault.when_at, [&] {
     Record record;
     Plan plan(record, 1);
-    plan.arm({fault.kind, find_entry(catalogues.faults, fault.kind)->make(fault.options), Trigger(fault.when)});
+    plan.arm(
+        {fault.kind, find_entry(catalogues.faults, fault.kind)->make(fault.options), Trigger(fault.when)});
     return 0;
   });
   return fault;
@@ -104,30 +107,54 @@ Scenario read_scenario(const Table& root, const Catalogues& catalogues) {
   scenario.guards = root.text_or("guards", "");
   if (scenario.title.empty()) root.fail({1, 1}, "a scenario needs a title, which is the claim it makes");
   scenario.device = read_device(root.table_or_empty("device"));
+  std::vector<Component> beside;
   for (const Table& section : root.tables("resource")) {
     Component part{kind_in(section, "resource", names_of(catalogues.allocators)), {}, section};
     part.name = section.text_or("name", part.kind);
-    part.options = section.without({"kind", "name"});
+    part.options = section.without({"kind", "name", "beside"});
+    if (const Table::Entry* const entry = section.find("beside")) reading::read(section, *entry, part.beside);
     const bool takes_upstream = find_entry(catalogues.allocators, part.kind)->takes_upstream;
+    if (part.beside && takes_upstream)
+      section.fail(place_of(section, "beside"),
+                   "'" + part.kind + "' needs an upstream, which nothing beside the chain has");
+    if (part.beside) {
+      beside.push_back(std::move(part));
+      continue;
+    }
     if (takes_upstream && scenario.resources.empty())
       scenario.resources.push_back({"direct", "direct", Table(root.file(), section.at())});
     if (!takes_upstream && !scenario.resources.empty())
-      section.fail(place_of(section, "kind"), "'" + part.kind + "' borrows from the device, so it comes first");
+      section.fail(place_of(section, "kind"),
+                   "'" + part.kind + "' borrows from the device, so it comes first");
     scenario.resources.push_back(std::move(part));
   }
-  if (scenario.resources.empty()) scenario.resources.push_back({"direct", "direct", Table(root.file(), {1, 1})});
+  if (scenario.resources.empty())
+    scenario.resources.push_back({"direct", "direct", Table(root.file(), {1, 1})});
+  scenario.resources.insert(scenario.resources.begin(), std::make_move_iterator(beside.begin()),
+                            std::make_move_iterator(beside.end()));
   if (!root.find("workload")) root.fail({1, 1}, "a scenario needs a [workload]");
   const Table workload = root.table_or_empty("workload");
-  scenario.workload = {kind_in(workload, "workload", names_of(catalogues.workloads)), {},
-                       workload.without({"kind"})};
+  scenario.workload = {
+      kind_in(workload, "workload", names_of(catalogues.workloads)), {}, workload.without({"kind"})};
   at_place(workload, workload.at(), [&] {
     (void)find_entry(catalogues.workloads, scenario.workload.kind)->make(scenario.workload.options);
     return 0;
   });
-  for (const Table& section : root.tables("fault")) scenario.faults.push_back(read_fault(section, catalogues));
+  for (const Table& section : root.tables("fault"))
+    scenario.faults.push_back(read_fault(section, catalogues));
   scenario.expect = read_expectation(root.table_or_empty("expect"), catalogues);
   scenario.sweep = read_options<SweepSection>(root.table_or_empty("sweep"));
   return scenario;
+}
+
+Scenario parse_scenario(const std::string& text, const std::string& path, const Catalogues& catalogues) {
+  Scenario scenario = read_scenario(parse_toml(text, path), catalogues);
+  scenario.text = text;
+  return scenario;
+}
+
+Scenario load_scenario(const std::string& path, const Catalogues& catalogues) {
+  return parse_scenario(read_text_file(path), path, catalogues);
 }
 
 std::vector<std::string> scenario_files(const std::vector<std::string>& paths) {
