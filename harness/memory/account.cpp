@@ -91,6 +91,9 @@ void* Account::lend(const Request& request) {
   void* block = nullptr;
   try {
     block = resource_.allocate(request);
+  } catch (const DeviceError& error) {
+    if (gate) gate->leave(call, error.status());
+    throw;
   } catch (...) {
     if (gate) gate->leave(call, Status::memory_allocation);
     throw;
