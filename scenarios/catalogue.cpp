@@ -5,6 +5,7 @@
 #include "kernels/catalogue.hpp"
 #include "scenarios/allocators/churn.hpp"
 #include "scenarios/kernels/single_kernel.hpp"
+#include "scenarios/legacy_pool/pool_attention.hpp"
 #include "scenarios/legacy_pool/pool_decode.hpp"
 
 namespace drought {
@@ -19,6 +20,7 @@ constexpr WorkloadEntry kWorkloads[] = {
     workload<Churn>("churn", "random sizes and lifetimes, contents verified"),
     workload<SingleKernel>("single_kernel",
                            "one kernel against its oracle on memory of the resource under test"),
+    workload<PoolAttention>("pool_attention", "decode attention on scratch of a pool that flushes under it"),
     workload<PoolDecode>("pool_decode", "llama.cpp's scratch of a growing context, replayed through a pool"),
 };
 
