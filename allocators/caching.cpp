@@ -92,11 +92,6 @@ CachedBlock* Caching::borrow_or_make_room(const Request& request, std::size_t by
 
 // Null when upstream has no memory.
 CachedBlock* Caching::borrow(const Request& request, std::size_t bytes, CachedPool& pool) {
-  const Status waiting = device_.peek_last_error();
-  if (waiting != Status::success) {
-    (void)device_.take_last_error();
-    throw DeviceError(waiting, "a call before this allocation");
-  }
   Request wanted = request;
   wanted.bytes = segment_size(bytes);
   wanted.alignment = kMinBlockSize;

@@ -46,8 +46,8 @@ class Caching final : public Resource,
   /// stays borrowed, where upstream's accounts show it.
   ~Caching() override;
 
-  /// Alignment above 512 B costs so much more room. DeviceError also when an earlier error waits in
-  /// the device's last-error slot, since PyTorch refuses to borrow over one.
+  /// Alignment above 512 B costs so much more room. PyTorch would also refuse to borrow while an error
+  /// waits in the device's last-error slot; whoever made that call has reported it here.
   void* allocate(Request request) override;
   void deallocate(void* block, Request request) noexcept override;
 

@@ -20,16 +20,15 @@ class Direct final : public Resource {
   /// `device` outlives this.
   Direct(Device& device, Options) : device_(device) {}
 
-  /// A refusal for want of memory leaves the device's last-error slot clean. Alignment is the
+  /// A refusal leaves the device's last-error slot clean, unless the error is sticky. Alignment is the
   /// driver's, 256 bytes or better; a request for more than came is std::invalid_argument.
   void* allocate(Request request) override {
     if (request.bytes == 0) throw std::invalid_argument("direct: a request of no bytes");
     void* block = nullptr;
     const Status status = device_.malloc(block, request.bytes, request.tag);
-    if (status == Status::memory_allocation) {
-      (void)device_.take_last_error();
+    if (status != Status::success) (void)device_.take_last_error();
+    if (status == Status::memory_allocation)
       throw OutOfMemory(request, "cudaMalloc answered cudaErrorMemoryAllocation");
-    }
     if (status != Status::success) throw DeviceError(status, "cudaMalloc");
     if (reinterpret_cast<std::uintptr_t>(block) % request.alignment != 0) {
       deallocate(block, request);

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "harness/simt/host_launch.hpp"
+#include "kernels/checksum.hpp"
 #include "kernels/decode_attention.hpp"
 #include "kernels/prefill_attention.hpp"
 #include "kernels/vision_attention.hpp"
@@ -15,7 +16,8 @@ struct Kernels {};
 
 using AllKernels = Kernels<PrefillAttention,  //
                            DecodeAttention,   //
-                           VisionAttention>;
+                           VisionAttention,   //
+                           Checksum>;
 
 std::string text(bool value) { return value ? "true" : "false"; }
 std::string text(std::size_t value) { return std::to_string(value); }
@@ -43,15 +45,15 @@ constexpr auto entries_of(Kernels<Listed...>) {
 }
 
 template <typename Listed>
-void add_cases(std::vector<KernelCase>& cases) {
+void add_cases(std::vector<TestedShape>& cases) {
   for (const auto& shape : Listed::cases())
     cases.push_back(
         {std::string(Listed::kernel_name) + ": " + described(shape), std::make_shared<Listed>(shape)});
 }
 
 template <typename... Listed>
-std::vector<KernelCase> cases_of(Kernels<Listed...>) {
-  std::vector<KernelCase> cases;
+std::vector<TestedShape> cases_of(Kernels<Listed...>) {
+  std::vector<TestedShape> cases;
   (add_cases<Listed>(cases), ...);
   return cases;
 }
@@ -62,6 +64,11 @@ constexpr auto kEntries = entries_of(AllKernels{});
 
 std::span<const KernelEntry> kernel_catalogue() { return kEntries; }
 
-std::vector<KernelCase> kernel_cases() { return cases_of(AllKernels{}); }
+std::vector<TestedShape> tested_shapes() { return cases_of(AllKernels{}); }
+
+template struct HostBodies<PrefillVariants>;
+template struct HostBodies<DecodeVariants>;
+template struct HostBodies<VisionVariants>;
+template struct HostBodies<ChecksumVariants>;
 
 }  // namespace drought

@@ -1,5 +1,6 @@
 // CUDA's bodies of every kernel, a line each.
 #include "harness/simt/cuda_launch.hpp"
+#include "kernels/checksum.hpp"
 #include "kernels/decode_attention.hpp"
 #include "kernels/prefill_attention.hpp"
 #include "kernels/vision_attention.hpp"
@@ -9,5 +10,6 @@ namespace drought {
 template struct CudaBodies<PrefillVariants>;
 template struct CudaBodies<DecodeVariants>;
 template struct CudaBodies<VisionVariants>;
+template struct CudaBodies<ChecksumVariants>;
 
 }  // namespace drought

@@ -12,12 +12,12 @@ namespace drought {
 
 std::span<const KernelEntry> kernel_catalogue();
 
-struct KernelCase {
+struct TestedShape {
   std::string text;  ///< "prefill_attention: type = bf16, batch = 1, ..."
   std::shared_ptr<const Kernel> kernel;
 };
 
 /// The shapes of every kernel that tests go over, small enough for the host lane; a kernel lists its own.
-std::vector<KernelCase> kernel_cases();
+std::vector<TestedShape> tested_shapes();
 
 }  // namespace drought

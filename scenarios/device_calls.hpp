@@ -7,7 +7,7 @@
 
 namespace drought {
 
-/// Throws DeviceError unless the call succeeded. The device's last-error slot is taken.
+/// Throws DeviceError unless the call succeeded.
 inline void must(Status status, std::string_view call) {
   if (status != Status::success) throw DeviceError(status, call);
 }

@@ -7,8 +7,7 @@
 
 #include <algorithm>
 
-#include "allocators/direct.hpp"
-#include "tests/scripted_device.hpp"
+#include "tests/caching_bench.hpp"
 
 namespace drought {
 namespace {
@@ -17,47 +16,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-/// A caching allocator over a device of a given capacity, with its decisions as text.
-struct Bench : LogsDecisions::Listener {
-  explicit Bench(std::size_t capacity_bytes = 64_GiB, Caching::Options options = {})
-      : device(capacity_bytes), direct(device, {}), caching(direct, device, options) {
-    caching.log_decisions_to(this);
-  }
-
-  void decided(const Decision& decision) override {
-    constexpr const char* kNames[] = {"alloc", "free", "map", "unmap", "oom"};
-    std::string text =
-        std::string(kNames[static_cast<int>(decision.kind)]) + " " + std::to_string(decision.bytes);
-    if (decision.kind != Decision::Kind::oom)
-      text += " @" + std::to_string(decision.address - ScriptedDevice::kBase);
-    decisions.push_back(text);
-    if (decision.kind == Decision::Kind::segment_alloc) segments[decision.address] = decision.bytes;
-  }
-
-  /// Whether the segment that holds `address` belongs to the small pool.
-  bool is_in_small_segment(std::uintptr_t address) const {
-    return std::prev(segments.upper_bound(address))->second == 2_MiB;
-  }
-
-  /// The block's offset.
-  std::uint64_t take(std::size_t bytes, std::uint64_t stream = 0) {
-    void* block = caching.allocate({.bytes = bytes, .stream = {stream}});
-    requests[device.offset_of(block)] = {.bytes = bytes, .stream = {stream}};
-    return device.offset_of(block);
-  }
-  void* at(std::uint64_t offset) const { return reinterpret_cast<void*>(ScriptedDevice::kBase + offset); }
-  void give(std::uint64_t offset) { caching.deallocate(at(offset), requests.at(offset)); }
-  void give_all() {
-    for (const auto& [offset, request] : requests) caching.deallocate(at(offset), request);
-  }
-
-  ScriptedDevice device;
-  Direct direct;
-  Caching caching;
-  std::vector<std::string> decisions;
-  std::map<std::uintptr_t, std::size_t> segments;
-  std::map<std::uint64_t, Request> requests;
-};
+using Bench = CachingBench;
 
 /// Lends each segment below the one before.
 struct Falling final : Resource {
@@ -134,80 +93,6 @@ TEST(Caching, ThrowsOutOfMemoryWithItsFiguresAndStaysUsableWhenTheRetryIsRefused
   EXPECT_EQ(bench.device.used_bytes(), 60_MiB);
 }
 
-TEST(Caching, DoesNotReuseABlockBeforeItsUseOnAnotherStreamHasCompleted) {
-  Bench bench;
-  const Stream other{2};
-  EXPECT_EQ(bench.take(4_MiB, 1), 0u);
-  bench.caching.record_stream(bench.at(0), other);
-  bench.give(0);
-  EXPECT_EQ(bench.take(4_MiB, 1), 0x400000u);
-  bench.device.complete(other);
-  EXPECT_EQ(bench.take(4_MiB, 1), 0u);
-  EXPECT_EQ(bench.device.live_events(), 1u) << "the event is kept for the next use";
-}
-
-TEST(Caching, WaitsForEveryStreamThatUsedABlockAndForNoneTwice) {
-  Bench bench;
-  bench.take(4_MiB, 1);
-  for (const std::uint64_t stream : {1, 2, 3, 2}) bench.caching.record_stream(bench.at(0), {stream});
-  bench.give(0);
-  EXPECT_EQ(bench.device.live_events(), 2u) << "its own stream and a stream named twice need no event";
-  bench.device.complete({3});
-  EXPECT_EQ(bench.take(4_MiB, 1), 0x400000u);
-  bench.device.complete({2});
-  EXPECT_EQ(bench.take(4_MiB, 1), 0u);
-}
-
-TEST(Caching, WaitsForUsesOnOtherStreamsBeforeGivingSegmentsBack) {
-  Bench bench;
-  bench.take(12_MiB, 1);
-  bench.caching.record_stream(bench.at(0), {2});
-  bench.give(0);
-  EXPECT_EQ(bench.caching.trim(), 12_MiB);
-  EXPECT_EQ(bench.device.used_bytes(), 0u);
-}
-
-TEST(Caching, HoldsABlockUntilTheDeviceIsIdleWhenNoEventCanBeRecorded) {
-  for (const bool at_creation : {true, false}) {
-    Bench bench;
-    bench.take(12_MiB, 1);
-    bench.caching.record_stream(bench.at(0), {2});
-    (at_creation ? bench.device.event_create_answer : bench.device.event_record_answer) =
-        Status::launch_out_of_resources;
-    bench.give(0);
-    (void)bench.device.take_last_error();
-    EXPECT_EQ(bench.take(12_MiB, 1), 12_MiB) << "the first block may still be in use";
-    bench.give(12_MiB);
-    bench.device.synchronize_answer = Status::launch_failure;
-    EXPECT_THROW(bench.caching.trim(), DeviceError);
-    EXPECT_EQ(bench.device.used_bytes(), 24_MiB);
-    bench.device.synchronize_answer = Status::success;
-    EXPECT_EQ(bench.caching.trim(), 24_MiB);
-  }
-}
-
-TEST(Caching, TrimsStreamsByRisingHandleAndLargeSegmentsBeforeSmallOnes) {
-  Bench bench;
-  bench.take(12_MiB, 5);
-  bench.take(11_MiB, 5);
-  bench.take(100, 5);
-  bench.take(30_MiB, 1);
-  bench.decisions.clear();
-  bench.give_all();
-  EXPECT_EQ(bench.caching.trim(), 56_MiB);
-  EXPECT_THAT(bench.decisions, ElementsAre("free 31457280 @27262976", "free 12582912 @0",
-                                           "free 12582912 @12582912", "free 2097152 @25165824"));
-  EXPECT_EQ(bench.caching.trim(), 0u);
-}
-
-TEST(Caching, KeepsStreamsApart) {
-  Bench bench;
-  bench.take(12_MiB, 1);
-  bench.give(0);
-  EXPECT_EQ(bench.take(12_MiB, 2), 12_MiB);
-  EXPECT_EQ(bench.take(12_MiB, 1), 0u);
-}
-
 TEST(Caching, MergesFreeNeighboursWhateverTheOrderInWhichTheyAreFreed) {
   std::vector<int> order{0, 1, 2, 3, 4};
   do {
@@ -241,13 +126,6 @@ TEST(Caching, PassesOnAnErrorOfTheDeviceAndBorrowsNothing) {
   EXPECT_THROW(bench.take(1_MiB), DeviceError);
   EXPECT_EQ(bench.caching.reserved_bytes(), 0u);
   EXPECT_THAT(bench.decisions, IsEmpty());
-}
-
-TEST(Caching, RefusesToBorrowOverAnErrorThatNobodyTookAndReportsIt) {
-  Bench bench;
-  EXPECT_EQ(bench.device.free(bench.at(1)), Status::invalid_value);
-  EXPECT_THROW(bench.take(1_MiB), DeviceError);
-  EXPECT_EQ(bench.take(1_MiB), 0u) << "the error was reported once";
 }
 
 TEST(Caching, AlignsBeyondItsGranularityAndTakesTheBlockBack) {

@@ -203,6 +203,9 @@ TEST(HostDevice, ReservesFarMoreAddressesThanItHasMemoryAgainAndAgain) {
     ASSERT_EQ(device->address_free(out, most), Status::success);
   }
   EXPECT_EQ(device->held_bytes(), 0u);
+  void* out = nullptr;
+  const auto second = device_like("h200");
+  EXPECT_EQ(second->address_reserve(out, most), Status::success) << "the first device kept the addresses";
 }
 
 }  // namespace

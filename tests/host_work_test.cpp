@@ -2,11 +2,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <memory>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "harness/simt/host_context.hpp"
 #include "tests/probe.hpp"
 #include "tests/semantics.hpp"
 
@@ -211,6 +214,71 @@ TEST(HostDeviceFault, EndsOnlyTheContextWhenABodyTouchesWhatNobodyMapped) {
                             .host = touch_the_launch_itself}),
             Status::success);
   EXPECT_EQ(device->synchronize(), Status::illegal_address);
+}
+
+void touch_on_every_thread(HostContext&, const void* arguments) {
+  volatile char* const address = *static_cast<char* const*>(arguments);
+  *address = 1;
+}
+
+Status touch_on_kernel_threads(const Launch& launch) {
+  return run_on_host(launch, touch_on_every_thread, launch.arguments);
+}
+
+TEST(HostDeviceFault, NamesTheKernelAndTheThreadThatTouchedWhatNobodyMapped) {
+  for (int i = 0; i < 2; ++i) {
+    const auto device = h200();
+    char* const address = static_cast<char*>(malloc_or_null(*device, 64_MiB)) + 64_MiB + 12_MiB;
+    ASSERT_EQ(device->launch({.kernel = "stray",
+                              .grid = {2, 1, 1},
+                              .block = {64, 1, 1},
+                              .declared = false,
+                              .arguments = &address,
+                              .arguments_bytes = sizeof address,
+                              .host = touch_on_kernel_threads}),
+              Status::success);
+    EXPECT_EQ(device->synchronize(), Status::illegal_address);
+    EXPECT_NE(host_launch_report().find("stray, block"), std::string::npos) << host_launch_report();
+  }
+}
+
+/// The threads of two launches of eight, as they ran.
+struct ThreadOrder {
+  std::array<int, 16> threads{};
+  std::atomic<std::size_t> ran{0};
+};
+
+Status log_thread_order(const Launch& launch) {
+  const auto log = [](HostContext& context, const void* arguments) {
+    ThreadOrder& order = **static_cast<ThreadOrder* const*>(arguments);
+    order.threads[order.ran++] = context.thread();
+  };
+  return run_on_host(launch, log, launch.arguments);
+}
+
+std::array<int, 16> order_of_threads(std::uint64_t seed) {
+  ThreadOrder order;
+  ThreadOrder* const arguments = &order;
+  const auto device = h200(seed);
+  const Launch launch{.kernel = "order",
+                      .grid = {1, 1, 1},
+                      .block = {8, 1, 1},
+                      .arguments = &arguments,
+                      .arguments_bytes = sizeof arguments,
+                      .host = log_thread_order};
+  EXPECT_EQ(device->launch(launch), Status::success);
+  EXPECT_EQ(device->launch(launch), Status::success);
+  EXPECT_EQ(device->synchronize(), Status::success);
+  EXPECT_EQ(order.ran, 16u);
+  return order.threads;
+}
+
+TEST(HostDevice, RunsAKernelsThreadsInTheOrderOfItsSeed) {
+  EXPECT_EQ(order_of_threads(5), order_of_threads(5));
+  EXPECT_NE(order_of_threads(5), order_of_threads(6));
+  const auto both = order_of_threads(5);
+  EXPECT_FALSE(std::equal(both.begin(), both.begin() + 8, both.begin() + 8))
+      << "both launches ran in one order";
 }
 
 TEST(HostDeviceFault, TakesADeclaredOperandThatIsNotMappedForAFaultEvenWhereOnlyShapesCount) {

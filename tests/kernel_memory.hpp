@@ -39,12 +39,17 @@ class KernelMemory {
   std::span<std::byte> bytes(std::string_view name) { return bytes(index(name)); }
 
   Status launch(std::uint64_t thread_order_seed) {
+    PlainDevice device;
+    return launch_on(device, thread_order_seed);
+  }
+
+  /// Outputs and workspaces are poisoned first.
+  Status launch_on(Device& device, std::uint64_t thread_order_seed) {
     for (std::size_t i = 0; i < plan_.size(); ++i)
       if (plan_[i].role != Part::Role::input && plan_[i].bytes != 0)
         std::memset(parts_[i].get(), plan_[i].zeroed ? 0 : 0xff, plan_[i].bytes);
     std::vector<void*> pointers;
     for (const auto& part : parts_) pointers.push_back(part.get());
-    PlainDevice device;
     set_thread_order_seed(thread_order_seed);
     return kernel_.launch(device, {}, pointers);
   }

@@ -14,13 +14,13 @@
 
 namespace drought {
 
-void PrintTo(const KernelCase& shown, std::ostream* out) { *out << shown.text; }
+void PrintTo(const TestedShape& shown, std::ostream* out) { *out << shown.text; }
 
 namespace {
 
-class EveryKernelCase : public testing::TestWithParam<KernelCase> {};
+class EveryKernelShape : public testing::TestWithParam<TestedShape> {};
 
-TEST_P(EveryKernelCase, AgreesWithItsOracleOnPoisonedMemory) {
+TEST_P(EveryKernelShape, AgreesWithItsOracleOnPoisonedMemory) {
   KernelMemory memory(*GetParam().kernel, 11);
   ASSERT_EQ(GetParam().kernel->wrong_inputs(memory.views()), "");
   ASSERT_EQ(memory.launch(1), Status::success) << host_launch_report();
@@ -28,7 +28,7 @@ TEST_P(EveryKernelCase, AgreesWithItsOracleOnPoisonedMemory) {
   EXPECT_TRUE(comparison.within) << comparison.text;
 }
 
-TEST_P(EveryKernelCase, GivesTheSameBitsInWhateverOrderItsThreadsRun) {
+TEST_P(EveryKernelShape, GivesTheSameBitsInWhateverOrderItsThreadsRun) {
   KernelMemory memory(*GetParam().kernel, 12);
   ASSERT_EQ(memory.launch(0), Status::success) << host_launch_report();
   const auto first = memory.outputs();
@@ -36,7 +36,7 @@ TEST_P(EveryKernelCase, GivesTheSameBitsInWhateverOrderItsThreadsRun) {
   EXPECT_EQ(memory.outputs(), first);
 }
 
-TEST_P(EveryKernelCase, IsSeenToBeWrongWhenOneOutputIsNaN) {
+TEST_P(EveryKernelShape, IsSeenToBeWrongWhenOneOutputIsNaN) {
   KernelMemory memory(*GetParam().kernel, 13);
   ASSERT_EQ(memory.launch(0), Status::success) << host_launch_report();
   ASSERT_TRUE(memory.compare().within);
@@ -54,7 +54,7 @@ void fill_with(std::span<std::byte> part, float value) {
   for (std::size_t i = 0; i < part.size(); i += sizeof(T)) std::memcpy(&part[i], &element, sizeof(T));
 }
 
-TEST_P(EveryKernelCase, AveragesValuesOfOneToExactlyOne) {
+TEST_P(EveryKernelShape, AveragesValuesOfOneToExactlyOne) {
   KernelMemory memory(*GetParam().kernel, 14);
   const std::string_view values = memory.has("v") ? "v" : "v_pages";
   ASSERT_TRUE(memory.has(values)) << "not an attention kernel: give it a test of its own";
@@ -69,13 +69,14 @@ TEST_P(EveryKernelCase, AveragesValuesOfOneToExactlyOne) {
   EXPECT_TRUE(comparison.within) << comparison.text;
 }
 
-INSTANTIATE_TEST_SUITE_P(Catalogue, EveryKernelCase, testing::ValuesIn(kernel_cases()), [](const auto& info) {
-  return std::string(info.param.kernel->name()) + "_" + std::to_string(info.index);
-});
+INSTANTIATE_TEST_SUITE_P(Catalogue, EveryKernelShape, testing::ValuesIn(tested_shapes()),
+                         [](const auto& info) {
+                           return std::string(info.param.kernel->name()) + "_" + std::to_string(info.index);
+                         });
 
-class EveryDecodeCase : public testing::TestWithParam<DecodeAttention::Shape> {};
+class EveryDecodeShape : public testing::TestWithParam<DecodeAttention::Shape> {};
 
-TEST_P(EveryDecodeCase, GivesTheSameBitsWhereverItsPagesLie) {
+TEST_P(EveryDecodeShape, GivesTheSameBitsWhereverItsPagesLie) {
   const DecodeAttention kernel(GetParam());
   KernelMemory memory(kernel, 21);
   ASSERT_EQ(memory.launch(0), Status::success) << host_launch_report();
@@ -102,7 +103,7 @@ TEST_P(EveryDecodeCase, GivesTheSameBitsWhereverItsPagesLie) {
   EXPECT_EQ(memory.outputs(), expected);
 }
 
-INSTANTIATE_TEST_SUITE_P(Catalogue, EveryDecodeCase, testing::ValuesIn(DecodeAttention::cases()));
+INSTANTIATE_TEST_SUITE_P(Catalogue, EveryDecodeShape, testing::ValuesIn(DecodeAttention::cases()));
 
 TEST(DecodeAttention, DiffersBetweenSplitsByNoMoreThanTheirCombining) {
   DecodeAttention::Shape shape{.type = "fp32", .seqlens = {113, 0, 65, 1}, .page_size = 3};

@@ -8,7 +8,7 @@
 
 namespace drought {
 
-class PlainDevice final : public Device {
+class PlainDevice : public Device {
  public:
   PlainDevice() : Device(profile_named("h200"), Work::full) {}
   Lane lane() const override { return Lane::host; }

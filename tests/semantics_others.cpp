@@ -140,7 +140,7 @@ constexpr SemanticsRow rows[] = {
      "Success, HostMemoryAlreadyRegistered, HostMemoryAlreadyRegistered, Success, Success, Success",
      register_overlapping},
     {"registering 100 unaligned bytes", "Success, Success", register_unaligned},
-    {"registering past the end of a file", "Success, Success", register_past_the_file},
+    {"registering past the end of a file", "InvalidValue, HostMemoryNotRegistered", register_past_the_file},
     {"unregistering from the middle", "Success, InvalidValue, Success", unregister_from_the_middle},
     {"a kernel's read of host memory outside every registration",
      "Success, Success, Success, Success, IllegalAddress", read_of_unregistered, true},

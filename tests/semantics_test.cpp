@@ -8,6 +8,8 @@
 #include <set>
 #include <tuple>
 
+#include "tests/probe.hpp"
+
 namespace drought {
 namespace {
 
@@ -25,6 +27,17 @@ INSTANTIATE_TEST_SUITE_P(Table, EverySemanticsRow,
                          testing::Combine(testing::Range<std::size_t>(0, semantics_row_count()),
                                           testing::Values(Work::full, Work::shapes),
                                           testing::Values(1, 2, 3)));
+
+// Not a row: on the GPU it depends on the program. Probes took nothing, larger programs 2 MiB.
+TEST(HostDevice, ChargesTheFirstLaunchWhatItsProfileSaysAndTheSecondNothing) {
+  const auto device = make_host_device(profile_named("h200"), {});
+  void* const block = malloc_or_null(*device, 1);
+  const std::size_t before = free_bytes(*device);
+  ASSERT_EQ(probe_read(*device, block), Status::success);
+  EXPECT_EQ(before - free_bytes(*device), device->profile().first_launch_bytes);
+  ASSERT_EQ(probe_read(*device, block), Status::success);
+  EXPECT_EQ(before - free_bytes(*device), device->profile().first_launch_bytes);
+}
 
 TEST(SemanticsTable, NamesEachRowOnce) {
   std::set<std::string_view> names;

@@ -77,7 +77,7 @@ std::string map_over_a_mapping(Device& device) {
 std::string map_outside(Device& device) {
   const MemoryHandle handle = handle_of(device, 4_MiB);
   std::uint8_t* const at = reservation_of(device, 8_MiB);
-  return Observed() << device.mem_map(at + 6_MiB, 4_MiB, 0, handle);
+  return Observed() << device.mem_map(at + 8_MiB, 4_MiB, 0, handle);
 }
 
 std::string one_handle_twice(Device& device) {

@@ -85,7 +85,10 @@ CheckResult retry_cap(const Record& record, const Outcome& outcome) {
 }
 
 CheckResult span_cover(const Record& record, const Outcome&) {
-  CheckResult result = violations("span_cover", record, record.span_answers.size());
+  CheckResult result = violations("span_cover", record, record.span_answers.size() + record.map_states.size() +
+                                                            record.judged_registrations);
+  for (const StateMark& mark : record.map_states)
+    if (mark.before != mark.after) fail(result, "the state of the map did not stay as it was: " + mark.what);
   for (const SpanAnswer& answer : record.span_answers)
     if (answer.granted && !answer.inside_spans)
       fail(result, "'" + answer.path + "' granted offset " + std::to_string(answer.offset) + ", " +

@@ -54,6 +54,13 @@ struct SpanAnswer {
   bool granted = false, inside_spans = false;
 };
 
+/// The digest of an owner's state at two moments between which it had to stay as it was: around a
+/// refused request, around a set-up with its teardown, for two ways to ask for the same thing.
+struct StateMark {
+  std::string what;
+  std::uint64_t before = 0, after = 0;
+};
+
 /// A kernel's or workload's output beside its reference.
 struct OutputComparison {
   std::string what;
@@ -89,12 +96,14 @@ class Record {
   std::vector<TeardownMark> teardowns;
   std::vector<Survivor> live_at_end;
   std::vector<SpanAnswer> span_answers;
+  std::vector<StateMark> map_states;          ///< Of a resolver of maps.
   std::vector<OutputComparison> comparisons;
   std::vector<std::uint64_t> output_digests;  ///< What the run computed, for "the same bits".
   std::vector<std::string> fallbacks;         ///< Errors answered by doing something else, by name.
   std::vector<std::string> decisions;         ///< Figures a scenario can expect: "target=548659".
   std::vector<Strike> strikes;
-  std::uint64_t allocations = 0, frees = 0, launches = 0, ordered_accesses = 0, judged_operands = 0;
+  std::uint64_t allocations = 0, frees = 0, launches = 0, ordered_accesses = 0, judged_operands = 0,
+                judged_registrations = 0;
   std::size_t peak_bytes = 0;
 };
 

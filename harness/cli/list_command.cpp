@@ -33,7 +33,7 @@ std::vector<Line> device_lines() {
 std::vector<Line> scenario_lines(const std::vector<std::string>& paths, const Catalogues& catalogues) {
   std::vector<Line> lines;
   for (const std::string& file : scenario_files(paths)) {
-    const Scenario scenario = read_scenario(parse_toml_file(file), catalogues);
+    const Scenario scenario = load_scenario(file, catalogues);
     lines.emplace_back(file, scenario.title + (scenario.is_mutant() ? " [mutant]" : ""));
   }
   return lines;

@@ -5,10 +5,15 @@
 #include "harness/cli/commands.hpp"
 #include "harness/device/child.hpp"
 #include "harness/device/cuda_peer.hpp"
+#include "harness/scenario/isolate.hpp"
 #include "scenarios/catalogue.hpp"
 
 namespace drought {
 namespace {
+
+int scenario_job(std::istream& input, std::ostream& record) {
+  return run_scenario_job(input, record, all_catalogues());
+}
 
 int run_cli(int argc, char** argv) {
   const Catalogues& catalogues = all_catalogues();
@@ -37,7 +42,7 @@ int run_cli(int argc, char** argv) {
 int main(int argc, char** argv) {
   using namespace drought;
   try {
-    static constexpr ChildJob kJobs[] = {{"peer", run_cuda_peer}};
+    static constexpr ChildJob kJobs[] = {{"peer", run_cuda_peer}, {"scenario", scenario_job}};
     if (const auto status = run_as_child(argc, argv, kJobs)) return *status;
     return run_cli(argc, argv);
   } catch (const UserError& mistake) {

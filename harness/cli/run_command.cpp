@@ -3,6 +3,7 @@
 
 #include "harness/cli/commands.hpp"
 #include "harness/report/report.hpp"
+#include "harness/scenario/isolate.hpp"
 
 namespace drought {
 namespace {
@@ -22,12 +23,12 @@ int run(const Arguments& arguments, const Catalogues& catalogues) {
   // Every file is read before any runs: a typing mistake in the last costs nothing.
   std::vector<Scenario> scenarios;
   for (const std::string& file : scenario_files(arguments.paths))
-    if (glob_matches(arguments.filter, file)) scenarios.push_back(read_scenario(parse_toml_file(file), catalogues));
+    if (glob_matches(arguments.filter, file)) scenarios.push_back(load_scenario(file, catalogues));
   std::vector<RunResult> results;
   bool all_good = true;
   std::size_t ran = 0;
   for (const Scenario& scenario : scenarios) {
-    results.push_back(run_scenario(scenario, catalogues, {lane, arguments.seed}));
+    results.push_back(run_as_asked(scenario, catalogues, {lane, arguments.seed}));
     print_line(std::cout, results.back());
     all_good = all_good && is_good(results.back().verdict);
     ran += results.back().verdict != Verdict::skipped;

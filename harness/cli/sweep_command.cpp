@@ -44,7 +44,7 @@ int sweep(const Arguments& arguments, const Catalogues& catalogues) {
   std::size_t left_out = 0;
   for (const std::string& file : scenario_files(arguments.paths)) {
     if (!glob_matches(arguments.filter, file)) continue;
-    Scenario scenario = read_scenario(parse_toml_file(file), catalogues);
+    Scenario scenario = load_scenario(file, catalogues);
     if (scenario.is_mutant() || !scenario.runs_on(options.lane)) {
       ++left_out;
     } else {

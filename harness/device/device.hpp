@@ -41,7 +41,7 @@ class Device {
   CallGate* gate() const { return gate_; }
 
   // --- cudaMalloc ---------------------------------------------------------------------------------
-  /// bytes == 0 succeeds and leaves `out` as it is; a refusal sets it to null.
+  /// bytes == 0 succeeds and, like a refusal, sets `out` to null.
   Status malloc(void*& out, std::size_t bytes, Tag tag = {});
   /// null succeeds. Anything but the start of a live block: invalid_value. Waits for running work.
   Status free(void* block, Tag tag = {});

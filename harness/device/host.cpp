@@ -43,7 +43,8 @@ HostDevice::HostDevice(const Profile& given, const DeviceOptions& options)
       heap_(profile(), budget_, heap_space_, options.work == Work::full),
       vmm_(profile(), budget_, vmm_space_, options.work == Work::full && profile().has_vmm),
       host_memory_(profile(), budget_, host_first_offset),
-      streams_(options.seed) {
+      streams_(options.seed),
+      thread_orders_(Random(options.seed).split(1)) {
   budget_.take(profile().context_bytes);
 }
 
@@ -91,7 +92,9 @@ std::uint64_t HostDevice::offset_of(const void* pointer) const {
 }
 
 Status HostDevice::do_malloc(void*& out, std::size_t bytes) {
-  if (const Status status = arrive(); status != Status::success || bytes == 0) return status;
+  if (const Status status = arrive(); status != Status::success) return status;
+  out = nullptr;
+  if (bytes == 0) return Status::success;
   std::uintptr_t begin = 0;
   const Status status = heap_.malloc(begin, bytes);
   if (status == Status::success) out = as_pointer(begin);
@@ -121,7 +124,9 @@ Status HostDevice::do_pointer_kind(const void* pointer, PointerKind& out) {
 }
 
 Status HostDevice::do_malloc_host(void*& out, std::size_t bytes) {
-  if (const Status status = arrive(); status != Status::success || bytes == 0) return status;
+  if (const Status status = arrive(); status != Status::success) return status;
+  out = nullptr;
+  if (bytes == 0) return Status::success;
   std::uintptr_t begin = 0;
   const Status status = host_memory_.malloc(begin, bytes);
   if (status == Status::success) out = as_pointer(begin);

@@ -80,7 +80,7 @@ class HostDevice final : public Device {
 
   bool runs() const { return work() == Work::full; }
   bool can_launch(const Launch& launch) const;
-  Status run(const StoredLaunch& stored) const;
+  Status run(const StoredLaunch& stored);
 
   Budget budget_;
   AddressSpace heap_space_;
@@ -91,6 +91,7 @@ class HostDevice final : public Device {
   HostStreams streams_;
   std::map<std::string, std::size_t, std::less<>> peers_;  ///< What each process costs, context included.
   bool launched_ = false;
+  Random thread_orders_;  ///< A kernel's threads run in an order of their own at each launch.
   Status dead_ = Status::success;
 };
 

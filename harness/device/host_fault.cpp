@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "harness/sched/fiber.hpp"
+#include "harness/simt/host_block.hpp"
 
 namespace drought {
 namespace {
@@ -30,6 +31,7 @@ void pass_on(int signal, siginfo_t* info, void* context) {
 }
 
 void on_fault(int signal, siginfo_t* info, void* context) {
+  if (on_kernel_thread()) end_kernel_thread_at(info->si_addr);
   if (guarded && Fiber::current() == guarded) Fiber::abandon_current();
   pass_on(signal, info, context);
 }

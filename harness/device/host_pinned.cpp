@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cinttypes>
 #include <cstdio>
 #include <memory>
@@ -21,6 +22,13 @@ bool overlaps(const RangeSet& ranges, std::uintptr_t begin, std::size_t bytes) {
   if (ranges.containing(begin)) return true;
   const auto next = ranges.at_or_after(begin);
   return next && next->begin - begin < bytes;
+}
+
+/// Whether the page can be had: one past the end of its file cannot, though it is mapped. A kernel
+/// before Linux 5.14 cannot be asked, and then it is taken for good.
+bool has_page(std::uintptr_t address) {
+  void* const page = reinterpret_cast<void*>(round_down(address, page_bytes));
+  return ::madvise(page, page_bytes, MADV_POPULATE_READ) == 0 || errno == EINVAL;
 }
 
 }  // namespace
@@ -86,7 +94,8 @@ Status HostMemory::add(std::uintptr_t begin, std::size_t bytes, HostRegistration
     return Status::memory_allocation;
   const Protection granted = host_protection(begin, bytes);
   const Protection wanted = how.read_only ? Protection::read : Protection::read_write;
-  if (granted < wanted) return Status::invalid_value;
+  if (granted < wanted || !has_page(begin + bytes - 1)) return Status::invalid_value;
+  if (profile_.unified_memory && !budget_.take(bytes)) return Status::memory_allocation;
   registered_.insert({begin, bytes, next_offset_ | (how.read_only ? read_only_bit : 0)});
   next_offset_ += round_up(bytes, page_bytes);
   registered_bytes_ += bytes;
@@ -98,6 +107,7 @@ Status HostMemory::remove(std::uintptr_t begin) {
   if (!range) return Status::host_memory_not_registered;
   if (range->begin != begin) return Status::invalid_value;
   registered_.erase(begin);
+  if (profile_.unified_memory) budget_.give(range->bytes);
   registered_bytes_ -= range->bytes;
   return Status::success;
 }

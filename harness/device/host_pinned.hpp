@@ -8,7 +8,8 @@ namespace drought {
 
 class HostMemory {
  public:
-  /// `budget` outlives this. On unified profiles pinned blocks are device memory too.
+  /// `budget` outlives this. On unified profiles pinned blocks and registered ranges, whose pages
+  /// can no longer be paged out, are device memory too.
   HostMemory(const Profile& profile, Budget& budget, std::uint64_t first_offset)
       : profile_(profile), budget_(budget), next_offset_(first_offset) {}
   HostMemory(const HostMemory&) = delete;

@@ -6,6 +6,7 @@
 
 #include "harness/device/host.hpp"
 #include "harness/device/host_fault.hpp"
+#include "harness/simt/host_block.hpp"
 
 namespace drought {
 namespace {
@@ -198,7 +199,7 @@ Status HostDevice::do_launch(const Launch& launch) {
   return Status::success;
 }
 
-Status HostDevice::run(const StoredLaunch& stored) const {
+Status HostDevice::run(const StoredLaunch& stored) {
   const Launch& launch = stored.launch;
   for (const Operand& operand : launch.operands) {
     if (operand.bytes == 0) continue;
@@ -210,6 +211,7 @@ Status HostDevice::run(const StoredLaunch& stored) const {
     if (asked && !reachable(operand.data, operand.bytes, operand.access)) return Status::illegal_address;
   }
   if (!runs()) return Status::success;
+  set_thread_order_seed(thread_orders_());
   const Status status = survive_fault([&launch] { return launch.host(launch); });
   return status == Status::success || is_sticky(status) ? status : Status::launch_failure;
 }

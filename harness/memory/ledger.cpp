@@ -28,7 +28,8 @@ bool SpanMap::covers(std::uint64_t offset, std::uint64_t wanted) const {
     const std::uint64_t begin = round_down(span.offset, page_bytes);
     const std::uint64_t stop = std::min<std::uint64_t>(round_up(span.offset + span.bytes, page_bytes), bytes);
     if (at < begin) return false;
-    if (at < stop || (at == stop && wanted == 0)) at = stop;
+    if (at > stop) continue;
+    at = stop;
     if (at >= end) return true;
   }
   return false;
@@ -63,8 +64,8 @@ Ledger::Objection Ledger::objection_to(const Operand& operand) const {
   for (const SpanMap& map : maps_) {
     if (begin < map.base || begin - map.base >= map.bytes) continue;
     if (map.covers(begin - map.base, operand.bytes)) return {};
-    return {"lies outside the spans of map '" + map.name + "' (offset " + std::to_string(begin - map.base) + ", " +
-                std::to_string(operand.bytes) + " B)",
+    return {"lies outside the spans of map '" + map.name + "' (offset " + std::to_string(begin - map.base) +
+                ", " + std::to_string(operand.bytes) + " B)",
             "span_cover"};
   }
   for (const Account* account : accounts_) {
@@ -87,8 +88,31 @@ Ledger::Objection Ledger::objection_to(const Operand& operand) const {
   return {.text = "is foreign: no live allocation holds it", .foreign = true};
 }
 
+void Ledger::judge_registration(const Call& call) {
+  const auto begin = reinterpret_cast<std::uintptr_t>(call.data);
+  for (const SpanMap& map : maps_) {
+    if (begin < map.base || begin - map.base >= map.bytes) continue;
+    ++record_.judged_registrations;
+    // The last page of a file reaches past its end, and registering it whole touches nothing else.
+    const std::uint64_t offset = begin - map.base, left = round_up(map.bytes, map.page_bytes) - offset;
+    const std::uint64_t inside =
+        call.bytes <= left ? std::min<std::uint64_t>(call.bytes, map.bytes - offset) : call.bytes;
+    if (!map.covers(offset, inside))
+      record_.violate("span_cover", "pages outside the spans of map '" + map.name +
+                                        "' are registered (offset " + std::to_string(offset) + ", " +
+                                        std::to_string(call.bytes) + " B)");
+  }
+}
+
+void Ledger::completed(const Call& call) {
+  order_.completed(call);
+  if (call.site == Site::cudaHostRegister) registered_.insert_or_assign(call.data, call.bytes);
+  if (call.site == Site::cudaHostUnregister) registered_.erase(call.data);
+}
+
 void Ledger::judge(Call& call) {
   if (!call.declared) return;
+  if (call.site == Site::cudaHostRegister) judge_registration(call);
   for (const Operand& operand : call.operands) {
     ++record_.judged_operands;
     const Objection objection = objection_to(operand);
@@ -105,8 +129,9 @@ void Ledger::judge(Call& call) {
 }
 
 Survivor Ledger::survivor(const Allocation& allocation) const {
-  Survivor found{allocation.id, allocation.request.tag, allocation.request.bytes, {},
-                 allocation.request.from.text(), false};
+  Survivor found{
+      allocation.id, allocation.request.tag, allocation.request.bytes, {}, allocation.request.from.text(),
+      false};
   if (allocation.owned) found.holders.emplace_back("its owner");
   bool faults_only = !allocation.owned && !allocation.leases.empty();
   for (const std::string& holder : allocation.leases) {
@@ -140,6 +165,9 @@ void Ledger::mark_end() {
   for (const Account* account : accounts_)
     for (const auto& [begin, allocation] : account->live_)
       if (!account->above_) record_.live_at_end.push_back(survivor(allocation));
+  for (const auto& [begin, bytes] : registered_)
+    record_.violate("accounting",
+                    "host memory of " + std::to_string(bytes) + " B is still registered at the end");
 }
 
 std::uint64_t Ledger::declare_map(SpanMap map) {

@@ -90,7 +90,8 @@ struct SpanMap {
   struct Span { std::uint64_t offset = 0, bytes = 0; };
   std::vector<Span> spans;  ///< Sorted, disjoint; widened to pages for judging.
 
-  /// Whether [offset, offset + bytes) lies inside the union of the page-rounded spans.
+  /// Whether [offset, offset + bytes) lies inside the union of the page-rounded spans. No bytes at all
+  /// do where that union begins, goes on or ends.
   bool covers(std::uint64_t offset, std::uint64_t bytes) const;
 };
 
@@ -102,7 +103,7 @@ class Ledger {
   /// call.refused. Notes the order of the call's accesses. Call once for every call, before it is made.
   void judge(Call& call);
   /// What the call, if it was made, now orders.
-  void completed(const Call& call) { order_.completed(call); }
+  void completed(const Call& call);
 
   void set_phase(Tag phase) { phase_ = phase; }
   Tag phase() const { return phase_; }
@@ -114,7 +115,7 @@ class Ledger {
   std::vector<Survivor> survivors(std::span<const Tag> tags) const;
   /// Records that nothing with these tags may live any more, and answers what does.
   std::vector<Survivor> mark_teardown(std::vector<Tag> tags);
-  /// Records what is live now as live at the end.
+  /// Records what is live now as live at the end, and host memory that is still registered.
   void mark_end();
 
   /// Makes or replaces the map known under `map.name`; its id is set and answered.
@@ -143,6 +144,9 @@ class Ledger {
   struct NamedRange { std::string name; std::size_t bytes = 0; };
 
   void bury(const Allocation& allocation, const Request& freed_by);
+  /// Registering pins pages, so it is a touch of every page: a map's pages outside its spans are a
+  /// violation. The call is made all the same.
+  void judge_registration(const Call& call);
   void update_peak();
   /// What is wrong with an operand and which check minds; an empty text when it may be used.
   struct Objection {
@@ -160,6 +164,7 @@ class Ledger {
   std::deque<Freed> graveyard_;  ///< The last 4096 blocks, for naming a stale operand.
   std::vector<SpanMap> maps_;
   std::map<std::uintptr_t, NamedRange> ranges_;
+  std::map<const void*, std::size_t> registered_;  ///< Host memory registered and not yet unregistered.
   Tag phase_;
   std::uint64_t generation_ = 1, next_id_ = 1, next_map_id_ = 1;
 };

@@ -7,24 +7,12 @@
 #include <ostream>
 
 #include "harness/memory/bytes.hpp"
+#include "harness/report/result_json.hpp"
 
 namespace drought {
 namespace {
 
 using nlohmann::json;
-
-json to_json(const RunResult& result) {
-  json checks = json::array(), faults = json::array();
-  for (const CheckResult& check : result.checks)
-    checks.push_back({{"name", check.name}, {"ok", check.ok}, {"message", check.message}});
-  for (const FaultTally& fault : result.faults)
-    faults.push_back({{"kind", fault.kind}, {"armed", fault.armed}, {"struck", fault.struck}});
-  return {{"scenario", result.scenario},     {"verdict", name(result.verdict)},   {"checks", checks},
-          {"faults", faults},                {"attempts", result.attempts},       {"peak_bytes", result.peak_bytes},
-          {"live_bytes", result.live_bytes}, {"wall_ms", result.wall_ms},         {"repeat", result.repeat},
-          {"why", result.why},               {"outcome", name(result.outcome.kind)},
-          {"message", result.outcome.message}, {"decisions", result.decisions}};
-}
 
 json to_json(const SweepResult& result) {
   json failures = json::array();

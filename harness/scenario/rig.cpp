@@ -67,7 +67,9 @@ void Rig::close() {
                                           " B of '" + std::string(kept.request.tag.view()) + "' (id " +
                                           std::to_string(kept.id) + ")");
     }
-    if (is_open && parts.device->held_bytes() != 0)
+    // A context that an error has ended takes its memory with it.
+    const bool is_lost = is_sticky(parts.device->peek_last_error());
+    if (is_open && !is_lost && parts.device->held_bytes() != 0)
       record_.violate("accounting", "the device still lends " + std::to_string(parts.device->held_bytes()) +
                                         " B after everything ended");
     parts.device->set_gate(nullptr);

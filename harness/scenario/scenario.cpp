@@ -147,6 +147,16 @@ Scenario read_scenario(const Table& root, const Catalogues& catalogues) {
   return scenario;
 }
 
+Scenario parse_scenario(const std::string& text, const std::string& path, const Catalogues& catalogues) {
+  Scenario scenario = read_scenario(parse_toml(text, path), catalogues);
+  scenario.text = text;
+  return scenario;
+}
+
+Scenario load_scenario(const std::string& path, const Catalogues& catalogues) {
+  return parse_scenario(read_text_file(path), path, catalogues);
+}
+
 std::vector<std::string> scenario_files(const std::vector<std::string>& paths) {
   namespace fs = std::filesystem;
   std::vector<std::string> files;

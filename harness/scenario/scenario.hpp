@@ -1,7 +1,7 @@
 // A scenario: one TOML file, parsed and validated against the catalogues before anything runs.
 //
 //   title, guards                        what it claims, and which real event it comes from
-//   [device] profile, capacity_bytes, count, work, lanes, peers
+//   [device] profile, capacity_bytes, count, work, lanes, peer_bytes, steps_max, isolate
 //   [[resource]] kind, name + the allocator's options    the chain, base first; absent: direct
 //   [[resource]] …, beside = true      not of the chain: over the device by itself, found by its name
 //   [workload] kind + its options
@@ -44,11 +44,12 @@ struct DeviceSection {
   std::vector<std::string> lanes{"host", "cuda"};
   std::vector<std::size_t> peer_bytes;      ///< Other processes that hold this much from the start.
   std::uint64_t steps_max = 10'000'000;
+  bool isolate = false;                     ///< Runs in a process of its own: it may end its context.
   static constexpr auto keys() {
     return std::tuple{key("profile", &DeviceSection::profile), key("capacity_bytes", &DeviceSection::capacity_bytes),
                       key("count", &DeviceSection::count),     key("work", &DeviceSection::work),
                       key("lanes", &DeviceSection::lanes),     key("peer_bytes", &DeviceSection::peer_bytes),
-                      key("steps_max", &DeviceSection::steps_max)};
+                      key("steps_max", &DeviceSection::steps_max), key("isolate", &DeviceSection::isolate)};
   }
 };
 
@@ -78,6 +79,7 @@ struct FaultSection {
 
 struct Scenario {
   std::string path, title, guards;
+  std::string text;              ///< The file.
   DeviceSection device;
   std::vector<Component> resources;  ///< Those beside the chain, then the chain, base first.
   Component workload;
@@ -92,6 +94,10 @@ struct Scenario {
 
 /// Throws UserError with file, line, column, the wrong word and the known words.
 Scenario read_scenario(const Table& root, const Catalogues& catalogues);
+
+/// Parses and reads. UserError also when the file cannot be read or is over 16 MiB.
+Scenario parse_scenario(const std::string& text, const std::string& path, const Catalogues& catalogues);
+Scenario load_scenario(const std::string& path, const Catalogues& catalogues);
 
 /// Every .toml under the paths (files and folders), sorted. Throws UserError for a path that is not there.
 std::vector<std::string> scenario_files(const std::vector<std::string>& paths);

@@ -81,8 +81,8 @@ class Table {
 
 /// Parses TOML. Throws UserError with the position of the first mistake.
 Table parse_toml(std::string_view text, const std::string& file);
-/// Reads and parses; UserError also when the file cannot be read or is over 16 MiB.
-Table parse_toml_file(const std::string& path);
+/// The whole file. UserError when it cannot be read or is over 16 MiB, which no scenario is.
+std::string read_text_file(const std::string& path);
 
 /// "60 GiB", "512 B" to bytes. Throws std::invalid_argument with one clear line.
 std::size_t parse_size(std::string_view text);

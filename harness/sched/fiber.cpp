@@ -138,24 +138,43 @@ void Fiber::abandon() {
   release_stack();
 }
 
-void Fiber::release_stack() {
+DROUGHT_NOT_TRACKED void Fiber::release_stack() {
   if (!stack_) return;
+  sanitizers::acquire(&state_);
 #if defined(DROUGHT_TSAN)
+  if (state_ == State::abandoned) {
+    // What it did is over, and before whatever its owner does next.
+    void* const owner = __tsan_get_current_fiber();
+    __tsan_switch_to_fiber(tsan_, __tsan_switch_to_fiber_no_sync);
+    for (; untracked_depth_ > 0; --untracked_depth_) sanitizers::end_untracked();
+    __tsan_switch_to_fiber(owner, 0);
+  }
   __tsan_destroy_fiber(tsan_);
   tsan_ = nullptr;
 #endif
   pool_->give(std::exchange(stack_, nullptr), stack_bytes_);
 }
 
-/// Tells the sanitizers that this fiber is about to be left, and puts its exceptions aside.
-DROUGHT_NOT_TRACKED void Fiber::leave([[maybe_unused]] bool for_good) {
+/// By hand, because std::swap would be tracked.
+DROUGHT_NOT_TRACKED void Fiber::swap_globals() {
   auto* const globals = reinterpret_cast<Exceptions*>(abi::__cxa_get_globals());
-  std::swap(*globals, exceptions_);
+  const Exceptions of_thread = *globals;
+  *globals = exceptions_;
+  exceptions_ = of_thread;
+  const int depth = sanitizers::untracked_depth;
+  sanitizers::untracked_depth = untracked_depth_;
+  untracked_depth_ = depth;
+}
+
+/// Tells the sanitizers that this fiber is about to be left, and puts what belongs to it aside.
+DROUGHT_NOT_TRACKED void Fiber::leave([[maybe_unused]] bool for_good) {
+  swap_globals();
 #if defined(DROUGHT_ASAN)
   __sanitizer_start_switch_fiber(for_good ? nullptr : &asan_fake_stack_, asan_resumer_stack_,
                                  asan_resumer_stack_bytes_);
 #endif
 #if defined(DROUGHT_TSAN)
+  if (!ordered_) sanitizers::release(&state_);  // The destructor's deletes come after, and nothing else.
   __tsan_switch_to_fiber(tsan_resumer_, ordered_ ? 0 : __tsan_switch_to_fiber_no_sync);
 #endif
 }
@@ -165,8 +184,7 @@ DROUGHT_NOT_TRACKED void Fiber::arrive() {
 #if defined(DROUGHT_ASAN)
   __sanitizer_finish_switch_fiber(asan_fake_stack_, &asan_resumer_stack_, &asan_resumer_stack_bytes_);
 #endif
-  auto* const globals = reinterpret_cast<Exceptions*>(abi::__cxa_get_globals());
-  std::swap(*globals, exceptions_);
+  swap_globals();
 }
 
 namespace {

@@ -67,6 +67,7 @@ class Fiber {
   struct Entry;     // The first function on the new stack, whose signature is Boost's.
 
   void release_stack();
+  void swap_globals();
   void leave(bool for_good);
   void arrive();
 
@@ -84,6 +85,7 @@ class Fiber {
   Fiber* resumer_ = nullptr;         // Null: the OS thread's own stack.
   void* resumer_context_ = nullptr;  // Where to go on suspend.
   Exceptions exceptions_;
+  int untracked_depth_ = 0;
 
   void* asan_fake_stack_ = nullptr;
   const void* asan_resumer_stack_ = nullptr;

@@ -31,6 +31,7 @@ void AnnotateIgnoreReadsEnd(const char* file, int line);
 void AnnotateIgnoreWritesBegin(const char* file, int line);
 void AnnotateIgnoreWritesEnd(const char* file, int line);
 void __tsan_read_range(void* begin, unsigned long bytes);
+void __tsan_write_range(void* begin, unsigned long bytes);
 }
 #endif
 
@@ -72,18 +73,44 @@ inline void read([[maybe_unused]] const void* begin, [[maybe_unused]] std::size_
 #endif
 }
 
+/// How many Untracked live on the current fiber. Fibers carry it across switches, and end those that an
+/// abandoned one leaves behind, which ThreadSanitizer would otherwise take for a mistake.
+inline constinit thread_local int untracked_depth = 0;
+
+#if defined(DROUGHT_TSAN)
+inline void begin_untracked() {
+  AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+  AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+}
+inline void end_untracked() {
+  AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+  AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+}
+#endif
+
+/// The same for a write. Needed for memset of a constant size too, which g++ expands without telling.
+inline void write([[maybe_unused]] void* begin, [[maybe_unused]] std::size_t bytes) {
+#if defined(DROUGHT_TSAN)
+  __tsan_write_range(begin, bytes);
+#endif
+#if defined(DROUGHT_ASAN)
+  void* const poisoned = __asan_region_is_poisoned(begin, bytes);
+  if (poisoned) *static_cast<volatile char*>(poisoned) = 0;
+#endif
+}
+
 /// While one lives, the current fiber's accesses are no business of ThreadSanitizer's: the bookkeeping of
 /// simulated threads, which only the order of switches protects, and rightly.
 class Untracked {
  public:
 #if defined(DROUGHT_TSAN)
   Untracked() {
-    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
-    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+    begin_untracked();
+    ++untracked_depth;
   }
   ~Untracked() {
-    AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
-    AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+    --untracked_depth;
+    end_untracked();
   }
 #else
   Untracked() {}

@@ -113,8 +113,7 @@ void HostBlock::live(unsigned thread) noexcept {
       body_(context, arguments_);
     }
     sanitizers::release(&ended_);
-    const sanitizers::Untracked bookkeeping;
-    threads_[thread].state = State::ended;
+    mark(thread, State::ended);
     Fiber::suspend();
   }
 }
@@ -172,19 +171,24 @@ void HostBlock::abandon_all() {
 void HostBlock::meet(Gate& gate, unsigned thread, unsigned first, unsigned count, State waiting) {
   char* const point = &gate.points[gate.phase % 2];
   sanitizers::release(point);
+  bool waits = true;
   {
     const sanitizers::Untracked bookkeeping;
-    if (++gate.arrived < count) {
-      threads_[thread].state = waiting;
-      Fiber::suspend();
-    } else {
+    threads_[thread].state = waiting;
+    waits = ++gate.arrived < count;
+    if (!waits) {
       gate.arrived = 0;
       ++gate.phase;
-      for (unsigned t = first; t < first + count; ++t)
-        if (t != thread) threads_[t].state = State::ready;
+      for (unsigned t = first; t < first + count; ++t) threads_[t].state = State::ready;
     }
   }
+  if (waits) Fiber::suspend();
   sanitizers::acquire(point);
+}
+
+void HostBlock::mark(unsigned thread, State state) {
+  const sanitizers::Untracked bookkeeping;
+  threads_[thread].state = state;
 }
 
 void HostBlock::sync(unsigned thread) { meet(gate_, thread, 0, count_, State::at_sync); }
@@ -196,24 +200,30 @@ void HostBlock::sync_warp(unsigned thread) {
 }
 
 void HostBlock::collect(unsigned thread, Leaf leaf, void* brought) {
-  const sanitizers::Untracked bookkeeping;
-  Warp& warp = warps_[thread / warp_lanes];
-  const unsigned first = thread / warp_lanes * warp_lanes;
-  if (count_ - first < warp_lanes)
-    end(Status::launch_failure, thread, "a collective needs a warp of 32 threads");
-  if (warp.arrived != 0 && warp.leaf != leaf)
-    end(Status::launch_failure, thread, "lanes of one warp meet in different collectives");
-  warp.leaf = leaf;
-  warp.brought[thread - first] = brought;
-  if (++warp.arrived < warp_lanes) {
-    threads_[thread].state = State::at_collective;
-    Fiber::suspend();
-    return;
+  const char* wrong = nullptr;
+  bool waits = true;
+  {
+    const sanitizers::Untracked bookkeeping;
+    Warp& warp = warps_[thread / warp_lanes];
+    const unsigned first = thread / warp_lanes * warp_lanes;
+    if (count_ - first < warp_lanes) {
+      wrong = "meets fewer than 32 threads in a collective";
+    } else if (warp.arrived != 0 && warp.leaf != leaf) {
+      wrong = "meets its warp in another collective";
+    } else {
+      warp.leaf = leaf;
+      warp.brought[thread - first] = brought;
+      threads_[thread].state = State::at_collective;
+      waits = ++warp.arrived < warp_lanes;
+    }
+    if (!wrong && !waits) {
+      warp.arrived = 0;
+      wrong = leaf(*this, warp.brought);
+      for (unsigned t = first; t < first + warp_lanes; ++t) threads_[t].state = State::ready;
+    }
   }
-  warp.arrived = 0;
-  leaf(*this, warp.brought);
-  for (unsigned t = first; t < first + warp_lanes; ++t)
-    if (t != thread) threads_[t].state = State::ready;
+  if (wrong) end(Status::launch_failure, thread, wrong);
+  if (waits) Fiber::suspend();
 }
 
 void* HostBlock::shared(unsigned thread, std::size_t offset, std::size_t bytes) {
@@ -223,6 +233,9 @@ void* HostBlock::shared(unsigned thread, std::size_t offset, std::size_t bytes) 
 }
 
 void HostBlock::copy_async(unsigned thread, void* to, const void* from) {
+  // The chip may read and write at any time from now on until the wait.
+  if (from) sanitizers::read(from, kCopyBytes);
+  sanitizers::write(to, kCopyBytes);
   std::memset(to, 0xff, kCopyBytes);
   const sanitizers::Untracked bookkeeping;
   threads_[thread].copies.push_back({to, from});
@@ -267,28 +280,30 @@ void HostBlock::complete(Thread& thread, std::size_t copies) {
 
 void HostBlock::outside_operand(unsigned thread, const Operand* operand, std::ptrdiff_t offset,
                                 const char* wrong) {
-  const sanitizers::Untracked bookkeeping;
-  fault_ = {.status = Status::illegal_address,
+  end_with({.status = Status::illegal_address,
             .thread = thread,
             .wrong = wrong,
             .operand = operand,
             .has_offset = true,
-            .offset = offset};
-  Fiber::abandon_current();
+            .offset = offset});
 }
 
 void HostBlock::end(Status status, unsigned thread, const char* wrong) {
-  const sanitizers::Untracked bookkeeping;
-  fault_ = {.status = status, .thread = thread, .wrong = wrong};
-  Fiber::abandon_current();
+  end_with({.status = status, .thread = thread, .wrong = wrong});
 }
 
 void HostBlock::end_at(const void* address) {
-  const sanitizers::Untracked bookkeeping;
-  fault_ = {.status = Status::illegal_address,
+  end_with({.status = Status::illegal_address,
             .thread = running_,
             .wrong = "touches memory that is not mapped",
-            .address = address};
+            .address = address});
+}
+
+void HostBlock::end_with(const Fault& fault) {
+  {
+    const sanitizers::Untracked bookkeeping;
+    fault_ = fault;
+  }
   Fiber::abandon_current();
 }
 

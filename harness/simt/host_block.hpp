@@ -42,8 +42,9 @@ Status run_on_host(const Launch& launch, void (*body)(HostContext&, const void* 
 /// The block that runs now. Threads reach it through their HostContext.
 class HostBlock {
  public:
-  /// What a warp does together, once all lanes are there: it is given what each lane brought.
-  using Leaf = void (*)(HostBlock&, void* const (&lanes)[warp_lanes]);
+  /// What a warp does together, once all lanes are there: it is given what each lane brought, and answers
+  /// what is wrong with it, or null.
+  using Leaf = const char* (*)(HostBlock&, void* const (&lanes)[warp_lanes]);
 
   HostBlock() = default;
   HostBlock(const HostBlock&) = delete;
@@ -124,6 +125,8 @@ class HostBlock {
     const void* address = nullptr;
   };
 
+  [[noreturn]] void end_with(const Fault& fault);
+  void mark(unsigned thread, State state);
   void prepare_threads();
   void live(unsigned thread) noexcept;
   Status run_block(std::uint64_t seed, std::string& report);

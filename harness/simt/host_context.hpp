@@ -165,11 +165,12 @@ class HostContext {
     int from;
     std::uint32_t result;
   };
-  static void shuffle_leaf(HostBlock&, void* const (&lanes)[warp_lanes]) {
+  static const char* shuffle_leaf(HostBlock&, void* const (&lanes)[warp_lanes]) {
     for (void* const lane : lanes) {
       auto& mine = *static_cast<Shuffle*>(lane);
       mine.result = static_cast<const Shuffle*>(lanes[mine.from & (warp_lanes - 1)])->value;
     }
+    return nullptr;
   }
 
   struct Largest {
@@ -179,7 +180,7 @@ class HostContext {
     static float of(float a, float b) { return a + b; }
   };
   template <int width, int count, typename Operation>
-  static void reduce_leaf(HostBlock&, void* const (&lanes)[warp_lanes]) {
+  static const char* reduce_leaf(HostBlock&, void* const (&lanes)[warp_lanes]) {
     for (int offset = width / 2; offset > 0; offset /= 2) {
       float old[warp_lanes][count];
       for (int lane = 0; lane < warp_lanes; ++lane)
@@ -188,6 +189,7 @@ class HostContext {
         for (int i = 0; i < count; ++i)
           static_cast<float*>(lanes[lane])[i] = Operation::of(old[lane][i], old[lane ^ offset][i]);
     }
+    return nullptr;
   }
 
   HostBlock& block_;

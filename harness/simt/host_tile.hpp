@@ -92,7 +92,7 @@ DROUGHT_LEAF inline void multiply(float* c, const float* a, const float* b) {
 }  // namespace host_tile
 
 template <int depth, typename T, int columns, bool b_is_transposed>
-DROUGHT_LEAF void multiply_leaf(HostBlock& block, void* const (&lanes)[warp_lanes]) {
+DROUGHT_LEAF const char* multiply_leaf(HostBlock& block, void* const (&lanes)[warp_lanes]) {
   static_assert(depth % 8 == 0 && columns % 8 == 0);
   const auto& first = *static_cast<const TileProduct<T>*>(lanes[0]);
   float* const c = block.scratch(tile_rows * columns + tile_rows * depth + depth * columns);
@@ -101,7 +101,7 @@ DROUGHT_LEAF void multiply_leaf(HostBlock& block, void* const (&lanes)[warp_lane
   for (int lane = 0; lane < warp_lanes; ++lane) {
     const auto& mine = *static_cast<const TileProduct<T>*>(lanes[lane]);
     if (mine.a.data != first.a.data || mine.b.data != first.b.data)
-      block.end(Status::launch_failure, static_cast<unsigned>(lane), "multiplies other tiles than its warp");
+      return "multiplies other tiles than its warp";
     for (int i = 0; i < columns / 2; ++i)
       c[Fragment<columns>::row(lane, i % 4) * columns + Fragment<columns>::column(lane, i / 4, i % 4)] =
           mine.fragment[i];
@@ -119,6 +119,7 @@ DROUGHT_LEAF void multiply_leaf(HostBlock& block, void* const (&lanes)[warp_lane
       fragment[i] =
           c[Fragment<columns>::row(lane, i % 4) * columns + Fragment<columns>::column(lane, i / 4, i % 4)];
   }
+  return nullptr;
 }
 
 }  // namespace drought

@@ -168,6 +168,8 @@ class Sweep {
     if (dead) fresh = std::make_unique<Rig>(scenario_, catalogues_, RigOptions{options_.lane, options_.seed});
     Rig& rig = fresh ? *fresh : struck_rig;
     rig.ledger().forget_order();
+    // Whoever starts a job again in the same process reads cudaGetLastError first.
+    for (int rank = 0; rank < rig.ranks(); ++rank) (void)rig.device(rank).take_last_error();
     Outcome outcome = run_workload(scenario_, rig);
     rig.heal();
     rig.ledger().mark_end();

@@ -32,7 +32,7 @@ struct ReplayResult {
   std::size_t reserved_bytes = 0;       ///< At the end, over all devices.
   std::size_t live_bytes = 0;           ///< As requested, at the end, over all devices.
   std::size_t peak_reserved_bytes = 0;  ///< The sum of each device's own peak.
-  double ns_per_op = 0;                 ///< Wall time by allocate and deallocate calls.
+  double ns_per_op = 0;                 ///< Processor time by allocate and deallocate calls.
 };
 
 /// Makes the allocator over `upstream`, which lends the trace's addresses: memory that nobody may

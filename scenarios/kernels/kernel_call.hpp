@@ -19,6 +19,7 @@ class KernelCall {
     int rank = 0;
     Stream stream{};
     Resource* memory = nullptr;  ///< Null: the topmost resource of the rank's chain.
+    bool given_is_filled = false;  ///< Given inputs hold what fill() would write, and are only read.
   };
   /// Parts that live already, by name: at least as large as the plan asks.
   using Given = std::map<std::string_view, void*>;
@@ -40,6 +41,8 @@ class KernelCall {
   const std::vector<std::byte>& outputs() const { return outputs_; }
 
  private:
+  std::vector<std::span<const std::byte>> views() const;
+
   Rig& rig_;
   const Kernel& kernel_;
   const Where where_;
