@@ -14,6 +14,13 @@ namespace {
 
 constexpr std::size_t page_bytes = 4096;
 
+/// What registration of the regions pins: the file's last page counts whole.
+std::uint64_t whole_pages(const PageCover& cover) {
+  std::uint64_t bytes = 0;
+  for (const SpanMap::Span& region : cover.regions()) bytes += round_up(region.bytes, page_bytes);
+  return bytes;
+}
+
 /// A map that the process has besides its model and may touch nothing of.
 class ForeignMap {
  public:
@@ -97,7 +104,7 @@ class Visit {
     rig_.decide("span_bytes", sum_of(spans_));
     rig_.decide("file_bytes", layout_.file_bytes);
     rig_.decide("regions", cover.regions().size());
-    rig_.decide("page_union_bytes", cover.bytes());
+    rig_.decide("page_union_bytes", whole_pages(cover));
     rig_.decide("hole_bytes", cover.interval_bytes() - cover.bytes());
     rig_.decide("registered_bytes", map_.registered_bytes());
   }
