@@ -22,8 +22,7 @@ std::vector<std::string> shipped_files() {
 }
 
 Scenario shipped(const std::string& file) {
-  Table root = parse_toml_file(DROUGHT_SOURCE "/" + file);
-  Scenario scenario = read_scenario(root, all_catalogues());
+  Scenario scenario = load_scenario(DROUGHT_SOURCE "/" + file, all_catalogues());
   scenario.path = file;
   return scenario;
 }
