@@ -25,7 +25,8 @@ class AutoProfile final : public Workload {
     std::string model = "qwen2.5-vl-7b";
     std::size_t batch_max_tokens = 16384;
     std::size_t graph_max_batch_size = 256;
-    std::size_t request_max_tokens = 4096;  ///< Width of the request table.
+    std::size_t request_max_tokens =
+        512;  ///< Width of the request table; a decode stress caches no more of one.
     double mem_fraction = 0.95;
     std::size_t retries = 3;
     std::size_t canary_bytes = 256_MiB;
