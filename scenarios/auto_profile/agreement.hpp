@@ -43,6 +43,7 @@ class Agreement {
       mine = is_out_of_memory(error) ? Vote::out_of_memory : Vote::failed;
       error_text_ = original_text(error);
       error_ = std::current_exception();
+      (void)rig_.device(rank_).take_last_error();  // It has been seen, here.
     }
     return static_cast<Vote>(group_.all_reduce(rank_, Group::Reduce::min, static_cast<std::int64_t>(mine)));
   }

@@ -37,10 +37,11 @@ class RankProfile {
                  .no_padded_request = options.bug == "no_padded_request"}) {}
 
   void run() {
+    (void)device().take_last_error();  // A new process starts with none.
     const bool loaded = ranks_.all("load", [&] { server_.load(options_.load_transient_bytes); });
     if (!loaded || !(options_.max_total_tokens == 0 ? profile() : take_given_size())) return;
     decide("tokens", tokens_);
-    decide("cache_releases", server_.memory().cache_releases());
+    decide("cache_releases", server_.meter().cache_releases());
     if (ranks_.leads() && rig_.full()) rig_.record().output_digests.push_back(digest_);
     (void)ranks_.all("shutdown", [&] { server_.teardown(); });
     (void)ranks_.all("shutdown", [&] { leave_no_leak(); });
@@ -50,7 +51,7 @@ class RankProfile {
   bool take_given_size() {
     tokens_ = options_.max_total_tokens;
     return ranks_.all("build", [&] {
-      server_.memory().release_cache();
+      server_.meter().release_cache();
       server_.build(tokens_);
       server_.place_canary();
       digest_ = server_.stress();
@@ -62,7 +63,7 @@ class RankProfile {
     const std::uint64_t probe = probe_size(options_.batch_max_tokens, options_.graph_max_batch_size);
     decide("probe", probe);
     const bool probed = ranks_.all("probe", [&] {
-      server_.memory().restart_peak();
+      server_.meter().restart_peak();
       server_.build(probe);
       server_.stress();
     });
@@ -88,17 +89,17 @@ class RankProfile {
 
   void measure(std::uint64_t probe) {
     MemInfo info;
-    must(rig_.device(ranks_.rank()).mem_info(info), "cudaMemGetInfo");
-    PeakMeter& memory = server_.memory();
+    must(device().mem_info(info), "cudaMemGetInfo");
+    const PeakMeter& meter = server_.meter();
     sizing_ = size_after({.total_bytes = info.total_bytes,
                           .free_bytes = info.free_bytes,
-                          .own_bytes = memory.reserved_bytes(),
-                          .peak_bytes = memory.peak_bytes(),
+                          .own_bytes = meter.reserved_bytes(),
+                          .peak_bytes = meter.peak_bytes(),
                           .probe_tokens = probe,
                           .cell_bytes = cell_bytes_,
                           .canary_bytes = options_.canary_bytes},
                          options_.mem_fraction);
-    peak_bytes_ = memory.peak_bytes();
+    peak_bytes_ = meter.peak_bytes();
     total_bytes_ = info.total_bytes;
     decide("non_kv_bytes", sizing_.non_kv_bytes);
     decide("peer_bytes", sizing_.peer_bytes);
@@ -153,8 +154,12 @@ class RankProfile {
       tokens_ = shrunk(tokens_);
       decide("leak_retried_at", tokens_);
     }
-    server_.memory().release_cache();
+    server_.meter().release_cache();
+    const Status late = device().take_last_error();
+    if (late != Status::success) throw DeviceError(late, "a free while tearing down");
   }
+
+  Device& device() { return rig_.device(ranks_.rank()); }
 
   void require_torn_down() {
     if (!ranks_.leads()) return;

@@ -1,39 +1,28 @@
-// Passes every request of one rank on to the resource under test and knows the most that was reserved
-// since it was last told to start again. A process-lifetime peak also counts what loading the weights
-// took for a moment, and the cache then comes out too small.
+// Knows the most that one rank reserved since it was last told to start again. A process-lifetime peak
+// also counts what loading the weights took for a moment, and the cache then comes out too small.
 //
 // Reserved is what the allocator has borrowed, idle memory included, where the topmost one of the chain
-// can say so (Trims); else what is lent.
+// can say so (Trims); else what is lent. It looks when it is told to, after an allocation; it does not
+// stand between a buffer and its resource, because a lease that leaks outlives the server.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 
 #include "harness/memory/interfaces.hpp"
-#include "harness/memory/resource.hpp"
 #include "harness/scenario/rig.hpp"
 
 namespace drought {
 
-class PeakMeter final : public Resource {
+class PeakMeter {
  public:
-  /// `rig` outlives this, and this every buffer taken from it.
+  /// `rig` outlives this.
   PeakMeter(Rig& rig, int rank)
-      : memory_(rig.memory(rank)),
-        account_(dynamic_cast<Account&>(memory_)),
+      : account_(dynamic_cast<const Account&>(rig.memory(rank))),
         trims_(dynamic_cast<Trims*>(&rig.allocator("", rank))) {}
 
-  void* allocate(Request request) override {
-    void* const block = memory_.allocate(request);
-    peak_bytes_ = std::max(peak_bytes_, reserved_bytes());
-    return block;
-  }
-  void deallocate(void* block, Request request) noexcept override { memory_.deallocate(block, request); }
-  void releasing(const std::shared_ptr<Block>& block) noexcept override { memory_.releasing(block); }
-  void lease_changed(void* data, std::string_view holder, bool begins) noexcept override {
-    memory_.lease_changed(data, holder, begins);
-  }
-
+  /// To be called when memory was allocated, before any of it is given back.
+  void note() { peak_bytes_ = std::max(peak_bytes_, reserved_bytes()); }
   std::size_t reserved_bytes() const { return trims_ ? trims_->reserved_bytes() : account_.live_bytes(); }
   std::size_t peak_bytes() const { return peak_bytes_; }
   void restart_peak() { peak_bytes_ = reserved_bytes(); }
@@ -46,8 +35,7 @@ class PeakMeter final : public Resource {
   std::size_t cache_releases() const { return cache_releases_; }
 
  private:
-  Resource& memory_;
-  Account& account_;
+  const Account& account_;
   Trims* const trims_;
   std::size_t peak_bytes_ = 0, cache_releases_ = 0;
 };

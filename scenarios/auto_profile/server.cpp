@@ -48,6 +48,19 @@ std::vector<Tag> Server::torn_down_tags() {
           "mlp",       "logits",    "probs",       "sort_values", "sort_indices"};
 }
 
+Buffer Server::take(std::size_t bytes, Tag tag) {
+  Buffer taken(memory(), {.bytes = bytes, .tag = tag});
+  meter_.note();
+  return taken;
+}
+
+std::unique_ptr<AttentionPass> Server::pass_of(std::string_view kernel, const Table& shape,
+                                               const AttentionPass::Given& given) {
+  auto pass = std::make_unique<AttentionPass>(rig_, rank_, memory(), kernel_at(rig_, kernel, shape), given);
+  meter_.note();
+  return pass;
+}
+
 void Server::load(std::size_t transient_bytes) {
   Buffer transient;
   if (transient_bytes != 0) transient = take(transient_bytes, "loader");
@@ -71,8 +84,8 @@ void Server::build(std::uint64_t tokens) {
   const std::size_t live_requests = limits_.graph_max_batch_size - 1;
   decode_tokens_ = std::min({tokens / live_requests, std::uint64_t{limits_.batch_max_tokens},
                              std::uint64_t{limits_.request_max_tokens}});
-  cache_.emplace(rig_, rank_, meter_, model_, tokens);
-  requests_.emplace(rig_, rank_, meter_, live_requests, limits_.request_max_tokens);
+  cache_.emplace(rig_, rank_, memory(), model_, tokens);
+  requests_.emplace(rig_, rank_, memory(), live_requests, limits_.request_max_tokens);
   managers_.push_back(cache_->lease("request manager"));
   backend_ = take((live_requests + 1) * decode_tokens_ * sizeof(std::int32_t), "att_backend");
   managers_.push_back(requests_->lease("attention backend"));
@@ -106,8 +119,7 @@ void Server::capture(std::size_t batch, std::size_t layer) {
                                    {"page_table", backend_.data()}};
   const std::string holder = "graph of batch " + std::to_string(batch);
   Graph graph{batch, layer, nullptr, {}};
-  graph.pass =
-      std::make_unique<AttentionPass>(rig_, rank_, meter_, kernel_at(rig_, "decode_attention", shape), given);
+  graph.pass = pass_of("decode_attention", shape, given);
   graph.leases.push_back(cache_->lease(holder));
   graph.leases.push_back(requests_->lease(holder));
   graph.leases.push_back(backend_.lease(holder));
@@ -148,15 +160,15 @@ std::uint64_t Server::prefill(std::size_t layer) {
     Table shape = heads_of(model_);
     shape.add({"queries", {}, number(tokens)});
     const auto keys = KvCache::Half::keys, values = KvCache::Half::values;
-    AttentionPass pass(rig_, rank_, meter_, kernel_at(rig_, "prefill_attention", shape),
-                       {{"k", cache_->at(layer, keys)}, {"v", cache_->at(layer, values)}});
-    pass.draw("q");
+    const auto pass = pass_of("prefill_attention", shape,
+                              {{"k", cache_->at(layer, keys)}, {"v", cache_->at(layer, values)}});
+    pass->draw("q");
     if (rig_.full()) {
-      pass.expect("k", cache_->expected(layer, keys).first(tokens * model_.row_bytes()));
-      pass.expect("v", cache_->expected(layer, values).first(tokens * model_.row_bytes()));
+      pass->expect("k", cache_->expected(layer, keys).first(tokens * model_.row_bytes()));
+      pass->expect("v", cache_->expected(layer, values).first(tokens * model_.row_bytes()));
     }
-    pass.launch();
-    digest = pass.verify("prefill of layer " + std::to_string(layer));
+    pass->launch();
+    digest = pass->verify("prefill of layer " + std::to_string(layer));
   }
   const Buffer mlp = take(2 * tokens * model_.ffn * model_.element_bytes(), "mlp");
   return digest;

@@ -61,7 +61,7 @@ class Server {
   /// Lets go of all that build() and place_canary() made.
   void teardown() noexcept;
 
-  PeakMeter& memory() { return meter_; }
+  PeakMeter& meter() { return meter_; }
   /// Every tag but the weights': nothing under them may outlive a teardown.
   static std::vector<Tag> torn_down_tags();
   Lease lease_cache(std::string holder) const { return cache_->lease(std::move(holder)); }
@@ -80,7 +80,10 @@ class Server {
   void sample(std::size_t rows, bool sorts);
   std::vector<std::size_t> layers_used() const;
   std::vector<std::int32_t> lengths_of(std::size_t batch) const;
-  Buffer take(std::size_t bytes, Tag tag) { return Buffer(meter_, {.bytes = bytes, .tag = tag}); }
+  Resource& memory() { return rig_.memory(rank_); }
+  Buffer take(std::size_t bytes, Tag tag);
+  std::unique_ptr<AttentionPass> pass_of(std::string_view kernel, const Table& shape,
+                                         const AttentionPass::Given& given);
 
   Rig& rig_;
   const int rank_;
