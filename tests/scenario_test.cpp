@@ -193,9 +193,9 @@ INSTANTIATE_TEST_SUITE_P(Each, BadScenario, testing::ValuesIn(kMistakes),
                          [](const auto& info) { return std::string(info.param.name); });
 
 TEST(ScenarioFile, ThatIsMissingOrAFolderIsNamed) {
-  EXPECT_THAT([] { (void)parse_toml_file("no/such.toml"); },
+  EXPECT_THAT([] { (void)read_text_file("no/such.toml"); },
               testing::ThrowsMessage<UserError>(HasSubstr("no/such.toml: cannot be read")));
-  EXPECT_THAT([] { (void)parse_toml_file(DROUGHT_SOURCE "/tests"); },
+  EXPECT_THAT([] { (void)read_text_file(DROUGHT_SOURCE "/tests"); },
               testing::ThrowsMessage<UserError>(HasSubstr("cannot be read")));
   EXPECT_THAT([] { (void)scenario_files({"no/such"}); },
               testing::ThrowsMessage<UserError>(HasSubstr("no/such: there is no such file or folder")));

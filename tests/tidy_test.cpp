@@ -336,7 +336,7 @@ TEST(Tidy, HasNoExceptionForAFileThatIsNotLongOrNotThere) {
 
 TEST(Tidy, FindsATitleAndAGuardInEveryScenario) {
   for (const std::string& file : scenario_files({DROUGHT_SOURCE "/scenarios"})) {
-    const Scenario scenario = read_scenario(parse_toml_file(file), all_catalogues());
+    const Scenario scenario = load_scenario(file, all_catalogues());
     EXPECT_GE(scenario.title.size(), 20u) << file << ": a title is a claim";
     EXPECT_GE(scenario.guards.size(), 10u) << file << ": guards names the event";
   }
