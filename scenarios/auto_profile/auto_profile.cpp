@@ -63,6 +63,7 @@ class RankProfile {
     const std::uint64_t probe = probe_size(options_.batch_max_tokens, options_.graph_max_batch_size);
     decide("probe", probe);
     const bool probed = ranks_.all("probe", [&] {
+      server_.meter().release_cache();  // What loading left idle is nobody's peak.
       server_.meter().restart_peak();
       server_.build(probe);
       server_.stress();
@@ -113,8 +114,8 @@ class RankProfile {
                   ", " + std::to_string(sizing_.short_bytes) + " B short; lower " + knobs());
   }
 
-  /// One attempt, from the teardown of what was there to a validated server. Rethrows this rank's error
-  /// unless it is a lack of memory; Vote::failed then means that another rank has one.
+  /// One attempt, from the teardown of what was there to a validated server. A failure of any rank that is
+  /// no lack of memory ends it for all: this rank's error is rethrown; Vote::failed says that it has none.
   Vote attempt(std::size_t number) {
     std::optional<AttemptScope> scope;
     if (ranks_.leads())
@@ -135,7 +136,10 @@ class RankProfile {
         digest_ = server_.stress();
         server_.verify_canary();
       });
-    if (vote == Vote::failed) ranks_.rethrow();
+    if (vote == Vote::failed) {
+      if (scope) scope->failed_otherwise();
+      ranks_.rethrow();
+    }
     if (vote == Vote::out_of_memory) {
       last_error_ = ranks_.error_text();
       if (options_.bug == "error_pins_kv") pinned_.push_back(server_.lease_cache("the last error"));

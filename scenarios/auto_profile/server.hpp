@@ -64,7 +64,8 @@ class Server {
   PeakMeter& meter() { return meter_; }
   /// Every tag but the weights': nothing under them may outlive a teardown.
   static std::vector<Tag> torn_down_tags();
-  Lease lease_cache(std::string holder) const { return cache_->lease(std::move(holder)); }
+  /// Keeps the cache's memory alive; an empty lease when there is no cache.
+  Lease lease_cache(std::string holder) const { return cache_ ? cache_->lease(std::move(holder)) : Lease(); }
 
  private:
   /// A decode batch whose launches and addresses are fixed: a replay launches them again.
