@@ -29,8 +29,11 @@ class RankProfile {
         ranks_(rig, group, rank),
         cell_bytes_(model.cell_bytes()),
         server_(rig, rank, model,
-                {options.batch_max_tokens, options.graph_max_batch_size, options.request_max_tokens,
-                 options.canary_bytes},
+                {.batch_max_tokens = options.batch_max_tokens,
+                 .graph_max_batch_size = options.graph_max_batch_size,
+                 .request_max_tokens = options.request_max_tokens,
+                 .canary_bytes = options.canary_bytes,
+                 .decode_splits_max = options.decode_splits_max},
                 {.graph_kept = options.bug == "graph_kept",
                  .canary_kept = options.bug == "canary_kept",
                  .oom_rewrapped = options.bug == "oom_rewrapped",
@@ -221,6 +224,7 @@ AutoProfile::AutoProfile(Options options)
     refuse("graph_max_batch_size must be at least 2: one row is padding");
   if (options_.batch_max_tokens > (1u << 30) || options_.graph_max_batch_size > 65535)
     refuse("batch_max_tokens is over 2^30 or graph_max_batch_size over 65535");
+  if (options_.decode_splits_max == 0) refuse("decode_splits_max must be above 0");
   if (options_.canary_bytes == 0) refuse("canary_bytes must be above 0");
   if (options_.retries > 100) refuse("retries is over 100");
   if (!(options_.mem_fraction > 0 && options_.mem_fraction <= 1))

@@ -41,6 +41,7 @@ class Server {
  public:
   struct Limits {
     std::size_t batch_max_tokens = 0, graph_max_batch_size = 0, request_max_tokens = 0, canary_bytes = 0;
+    std::size_t decode_splits_max = 0;
   };
 
   /// `rig` and `model` outlive this.
