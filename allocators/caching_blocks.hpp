@@ -2,6 +2,7 @@
 // of the free ones. Built so that a cached allocate and free touch a handful of cache lines.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
@@ -174,8 +175,9 @@ class CachedPool {
 
   FreeBlocks& of(std::uint64_t stream) {
     if (latest_ && latest_->stream() == stream) return *latest_;
-    auto at = streams_.begin();
-    while (at != streams_.end() && (*at)->stream() < stream) ++at;
+    auto at =
+        std::lower_bound(streams_.begin(), streams_.end(), stream,
+                         [](const auto& blocks, std::uint64_t wanted) { return blocks->stream() < wanted; });
     if (at == streams_.end() || (*at)->stream() != stream)
       at = streams_.insert(at, std::make_unique<FreeBlocks>(stream));
     return *(latest_ = at->get());

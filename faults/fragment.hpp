@@ -1,10 +1,12 @@
 // Leaves a resource with free memory in pieces: it takes blocks of one size until the resource has no
-// more, then gives every second one back. Afterwards the free bytes are at least the request, and no
-// hole is larger than hole_bytes, so a larger request fails though the memory is there. Imitates a
-// server that ran for a week. An allocator that merges, or maps pages anew, survives it; one that can
-// do neither must answer a clean OutOfMemory.
+// more, fills what is left over with smaller ones, and gives every second of the first back. Afterwards
+// no hole is larger than hole_bytes and an eighth, so a larger request fails though more bytes than that
+// are free. Imitates a server that ran for a week. An allocator that maps pages anew survives it (so does
+// cudaMalloc itself); one that cannot must answer a clean OutOfMemory. One that reclaims nothing is left
+// with no memory at all.
 #pragma once
 
+#include <stdexcept>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -33,39 +35,53 @@ class Fragment final : public Fault {
 
   void strike(Call& call, Scene& scene) override {
     lender_ = call.lender;
-    std::vector<void*> taken;
-    try {
-      while (taken.size() < options_.blocks_max) taken.push_back(lender_->allocate(request()));
-    } catch (const OutOfMemory&) {
-    }
+    std::vector<void*> taken = take_all(options_.hole_bytes);
+    // Remainders that no such block fits into would merge with the holes beside them.
+    for (std::size_t bytes = options_.hole_bytes / 2; bytes != 0 && bytes >= options_.hole_bytes / 8;
+         bytes /= 2)
+      for (void* block : take_all(bytes)) kept_.push_back({block, bytes});
     std::size_t free_bytes = 0;
     for (std::size_t i = 0; i < taken.size(); ++i) {
       if (i % 2 == 0) {
-        kept_.push_back(taken[i]);
+        kept_.push_back({taken[i], options_.hole_bytes});
       } else {
-        lender_->deallocate(taken[i], request());
+        lender_->deallocate(taken[i], request(options_.hole_bytes));
         free_bytes += options_.hole_bytes;
       }
     }
-    scene.ledger.record().decisions.push_back("fragment: " + std::to_string(free_bytes) + " B free in holes of " +
-                                              std::to_string(options_.hole_bytes) + " B, request " +
-                                              std::to_string(call.bytes) + " B");
+    Record& record = scene.ledger.record();
+    record.decisions.push_back("fragment: " + std::to_string(free_bytes) + " B free in holes of " +
+                               std::to_string(options_.hole_bytes) + " B, request " +
+                               std::to_string(call.bytes) + " B");
     if (taken.size() == options_.blocks_max)
-      scene.ledger.record().violate("accounting", "fragment gave up after " + std::to_string(taken.size()) +
-                                                      " blocks: the resource has no end");
+      record.violate("accounting", "fragment gave up after " + std::to_string(taken.size()) +
+                                       " blocks: the resource has no end");
   }
 
   void release(Scene&) noexcept override {
-    for (void* block : kept_) lender_->deallocate(block, request());
+    for (const Kept& kept : kept_) lender_->deallocate(kept.block, request(kept.bytes));
     kept_.clear();
   }
 
  private:
-  Request request() const { return {.bytes = options_.hole_bytes, .tag = "fault:fragment"}; }
+  struct Kept {
+    void* block;
+    std::size_t bytes;
+  };
+  static Request request(std::size_t bytes) { return {.bytes = bytes, .tag = "fault:fragment"}; }
+
+  std::vector<void*> take_all(std::size_t bytes) {
+    std::vector<void*> taken;
+    try {
+      while (taken.size() < options_.blocks_max) taken.push_back(lender_->allocate(request(bytes)));
+    } catch (const OutOfMemory&) {
+    }
+    return taken;
+  }
 
   const Options options_;
   Resource* lender_ = nullptr;
-  std::vector<void*> kept_;
+  std::vector<Kept> kept_;
 };
 
 }  // namespace drought

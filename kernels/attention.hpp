@@ -22,7 +22,8 @@ namespace drought {
 /// the eight rows that ldmatrix reads at once lie in different banks.
 template <typename T, int head_dim, int warps>
 struct AttentionTiles {
-  static constexpr int keys = sizeof(T) == 4 ? 32 : 64;
+  // The longest tile that leaves a block within the 99 KiB of the chips with the least shared memory.
+  static constexpr int keys = sizeof(T) == 4 && head_dim > 80 ? 32 : 64;
   static constexpr int rows = warps * tile_rows;
   static constexpr int threads = warps * warp_lanes;
   static constexpr int depth = (head_dim + 15) / 16 * 16;  // What mma.sync takes; zeros past head_dim.

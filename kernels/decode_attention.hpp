@@ -3,6 +3,9 @@
 // the rows of one tile. A sequence may be split over several blocks, each of which leaves a partial result
 // and its logarithm of the weights' sum in the workspace; a second launch combines them. A sequence of
 // length 0 gives zeros. A block is one warp.
+//
+// Two device functions, a page table to make and to check, and two launches: more than 300 lines, which
+// belong together.
 #pragma once
 
 #include <algorithm>
@@ -82,30 +85,36 @@ struct DecodeBlock {
     attend<T, head_dim, warps>(context, context.global(given.q), context.global(given.k),
                                context.global(given.v), query_at, key_at, range, sums);
 
+    DROUGHT_UNROLL
+    for (int e = 0; e < 4; ++e)
+      if (rows[e / 2] < group) leave(context, given, sums, e, split, head_at(rows[e / 2]));
+  }
+
+ private:
+  /// Writes what the thread has of one row: as the output, or as one split's share of it.
+  template <typename Context>
+  DROUGHT_DEVICE static void leave(Context& context, const Arguments& given,
+                                   const AttentionSums<head_dim>& sums, int element, int split,
+                                   std::size_t head) {
     const auto out = context.global(given.out);
     const auto split_out = context.global(given.split_out);
-    const auto split_lse = context.global(given.split_lse);
     const std::size_t all_heads =
         static_cast<std::size_t>(given.batch) * static_cast<std::size_t>(given.heads);
+    const std::size_t split_head = static_cast<std::size_t>(split) * all_heads + head;
     DROUGHT_UNROLL
-    for (int e = 0; e < 4; ++e) {
-      if (rows[e / 2] >= group) continue;
-      const std::size_t head = head_at(rows[e / 2]);
-      const std::size_t split_head = static_cast<std::size_t>(split) * all_heads + head;
-      DROUGHT_UNROLL
-      for (int t = 0; t < head_dim / 8; ++t) {
-        const auto column = static_cast<std::size_t>(Fragment<head_dim>::column(context.lane(), t, e));
-        const float value = sums.normalized(t, e);
-        if (given.splits == 1) {
-          out[head * head_dim + column] = from_float<T>(value);
-        } else {
-          split_out[split_head * head_dim + column] = value;
-        }
+    for (int t = 0; t < head_dim / 8; ++t) {
+      const auto column = static_cast<std::size_t>(Fragment<head_dim>::column(context.lane(), t, element));
+      const float value = sums.normalized(t, element);
+      if (given.splits == 1) {
+        out[head * head_dim + column] = from_float<T>(value);
+      } else {
+        split_out[split_head * head_dim + column] = value;
       }
-      if (given.splits == 1 || e % 2 != 0 || context.lane() % 4 != 0) continue;
-      const float sum = sums.weight_sum(e);
-      split_lse[split_head] = sum == 0.0f ? negative_infinity() : sums.largest[e / 2] + log2_of(sum);
     }
+    if (given.splits == 1 || element % 2 != 0 || context.lane() % 4 != 0) return;
+    const float sum = sums.weight_sum(element);
+    context.global(given.split_lse)[split_head] =
+        sum == 0.0f ? negative_infinity() : sums.largest[element / 2] + log2_of(sum);
   }
 };
 
@@ -179,6 +188,8 @@ class DecodeAttention final : public Kernel {
     split_lse,
     part_count
   };
+  static constexpr std::array<std::string_view, part_count> part_names{
+      "q", "k_pages", "v_pages", "page_table", "seqlens", "out", "split_out", "split_lse"};
 
   /// Throws std::invalid_argument, in one line, for a shape that cannot be.
   explicit DecodeAttention(const Shape& shape) : shape_(shape) {
@@ -239,14 +250,13 @@ class DecodeAttention final : public Kernel {
   std::string_view name() const override { return kernel_name; }
 
   std::vector<Part> plan() const override {
-    return {{.name = "q", .bytes = bytes_[q]},
-            {.name = "k_pages", .bytes = bytes_[k_pages]},
-            {.name = "v_pages", .bytes = bytes_[v_pages]},
-            {.name = "page_table", .bytes = bytes_[page_table], .payload = false},
-            {.name = "seqlens", .bytes = bytes_[seqlens], .payload = false},
-            {.name = "out", .bytes = bytes_[out], .role = Part::Role::output},
-            {.name = "split_out", .bytes = bytes_[split_out], .role = Part::Role::workspace},
-            {.name = "split_lse", .bytes = bytes_[split_lse], .role = Part::Role::workspace}};
+    std::vector<Part> parts;
+    for (std::size_t i = 0; i < part_count; ++i) {
+      const auto role = i < out ? Part::Role::input : i == out ? Part::Role::output : Part::Role::workspace;
+      const bool payload = i != page_table && i != seqlens;
+      parts.push_back({.name = part_names[i], .bytes = bytes_[i], .role = role, .payload = payload});
+    }
+    return parts;
   }
 
   /// Pages are given out in a random order. Slots past a sequence's end, and pages of nobody, hold NaN.
@@ -350,37 +360,42 @@ class DecodeAttention final : public Kernel {
     }
   }
 
+  Operand operand(std::span<void* const> parts, PartIndex part, Access access) const {
+    return {part_names[part], parts[part], bytes_[part], access};
+  }
+
+  template <typename T>
+  DecodeArguments<T> arguments_for(std::span<void* const> parts) const {
+    return {.q = static_cast<const T*>(parts[q]),
+            .k = static_cast<const T*>(parts[k_pages]),
+            .v = static_cast<const T*>(parts[v_pages]),
+            .page_table = static_cast<const std::int32_t*>(parts[page_table]),
+            .seqlens = static_cast<const std::int32_t*>(parts[seqlens]),
+            .out = static_cast<T*>(parts[out]),
+            .split_out = static_cast<float*>(parts[split_out]),
+            .split_lse = static_cast<float*>(parts[split_lse]),
+            .batch = static_cast<int>(shape_.seqlens.size()),
+            .heads = static_cast<int>(shape_.heads),
+            .kv_heads = static_cast<int>(shape_.kv_heads),
+            .page_size = static_cast<int>(shape_.page_size),
+            .table_width = static_cast<int>(table_width_),
+            .splits = static_cast<int>(shape_.splits),
+            .scale_log2 = scale_log2_of(shape_.head_dim)};
+  }
+
   template <typename T, int head_dim>
   Status launch_as(Device& device, Stream stream, std::span<void* const> parts) const {
     using Block = DecodeBlock<T, head_dim>;
-    const DecodeArguments<T> arguments{.q = static_cast<const T*>(parts[q]),
-                                       .k = static_cast<const T*>(parts[k_pages]),
-                                       .v = static_cast<const T*>(parts[v_pages]),
-                                       .page_table = static_cast<const std::int32_t*>(parts[page_table]),
-                                       .seqlens = static_cast<const std::int32_t*>(parts[seqlens]),
-                                       .out = static_cast<T*>(parts[out]),
-                                       .split_out = static_cast<float*>(parts[split_out]),
-                                       .split_lse = static_cast<float*>(parts[split_lse]),
-                                       .batch = static_cast<int>(shape_.seqlens.size()),
-                                       .heads = static_cast<int>(shape_.heads),
-                                       .kv_heads = static_cast<int>(shape_.kv_heads),
-                                       .page_size = static_cast<int>(shape_.page_size),
-                                       .table_width = static_cast<int>(table_width_),
-                                       .splits = static_cast<int>(shape_.splits),
-                                       .scale_log2 = scale_log2_of(head_dim)};
-    const auto operand = [&](const char* what, PartIndex part, Access access) {
-      return Operand{what, parts[part], bytes_[part], access};
-    };
+    const DecodeArguments<T> arguments = arguments_for<T>(parts);
     const bool splits = shape_.splits > 1;
-    std::vector<Operand> operands{operand("q", q, Access::read), operand("k_pages", k_pages, Access::read),
-                                  operand("v_pages", v_pages, Access::read),
-                                  operand("page_table", page_table, Access::read),
-                                  operand("seqlens", seqlens, Access::read)};
+    std::vector<Operand> operands;
+    for (const PartIndex part : {q, k_pages, v_pages, page_table, seqlens})
+      operands.push_back(operand(parts, part, Access::read));
     if (splits) {
-      operands.push_back(operand("split_out", split_out, Access::write));
-      operands.push_back(operand("split_lse", split_lse, Access::write));
+      operands.push_back(operand(parts, split_out, Access::write));
+      operands.push_back(operand(parts, split_lse, Access::write));
     } else {
-      operands.push_back(operand("out", out, Access::write));
+      operands.push_back(operand(parts, out, Access::write));
     }
     const auto group = shape_.heads / shape_.kv_heads;
     const auto row_tiles = (group + tile_rows - 1) / tile_rows;
@@ -400,9 +415,8 @@ class DecodeAttention final : public Kernel {
     if (status != Status::success || !splits) return status;
     using Combine = DecodeCombine<T, head_dim>;
     bodies = bodies_of<DecodeVariants, Combine>();
-    const Operand combined[] = {operand("split_out", split_out, Access::read),
-                                operand("split_lse", split_lse, Access::read),
-                                operand("out", out, Access::write)};
+    const Operand combined[] = {operand(parts, split_out, Access::read),
+                                operand(parts, split_lse, Access::read), operand(parts, out, Access::write)};
     return device.launch({.kernel = "decode_attention_combine",
                           .grid = {static_cast<unsigned>(shape_.heads), batch},
                           .block = {Combine::threads_max},

@@ -7,6 +7,7 @@
 #include "scenarios/auto_profile/auto_profile.hpp"
 #include "scenarios/kernels/single_kernel.hpp"
 #include "scenarios/kernels/stray_read.hpp"
+#include "scenarios/legacy_pool/pool_attention.hpp"
 #include "scenarios/legacy_pool/pool_decode.hpp"
 #include "scenarios/span_cover/span_map.hpp"
 
@@ -25,6 +26,7 @@ constexpr WorkloadEntry kWorkloads[] = {
     workload<StrayRead>("stray_read", "a kernel reads a buffer that was freed"),
     workload<SingleKernel>("single_kernel",
                            "one kernel against its oracle on memory of the resource under test"),
+    workload<PoolAttention>("pool_attention", "decode attention on scratch of a pool that flushes under it"),
     workload<PoolDecode>("pool_decode", "llama.cpp's scratch of a growing context, replayed through a pool"),
     workload<SpanMapWorkload>("span_map", "a model file of which only some layers' spans may be touched"),
 };

@@ -117,6 +117,18 @@ TEST(SpanLayout, KeepsEverySpanInsideTheFileAndApartInEveryOrder) {
   } while (std::next_permutation(order.begin(), order.end()));
 }
 
+TEST(SpanLayout, SplitsEveryTensorBetweenTwoWorkersWhoseSlicesMeet) {
+  for (const std::string& model : layout_names()) {
+    const ModelLayout layout = make_layout({.model = model});
+    for (unsigned last = 0; last + 1 < layout.layers; ++last) {
+      const Spans low = spans_of(layout, "0:" + std::to_string(last));
+      const Spans high = spans_of(layout, std::to_string(last + 1) + ":output");
+      EXPECT_EQ(sum_of(low) + sum_of(high), layout.tensor_bytes()) << model << " cut after " << last;
+      EXPECT_LT(low.front().offset, high.front().offset);
+    }
+  }
+}
+
 TEST(SpanLayout, RefusesASliceOrAnOrderThatCannotBe) {
   for (const char* layers : {"", "21", "21:", ":42", "a:b", "21:43", "43:output", "5:4", "0:20+head",
                              "0:20:30", "-1:3", "0:4294967296", "21:42 "})

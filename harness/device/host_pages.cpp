@@ -80,7 +80,7 @@ void AddressSpace::give(std::uintptr_t begin, std::size_t bytes) {
     Region& region = regions_[i];
     if (begin < region.begin || begin - region.begin >= region.bytes) continue;
     const bool empty = region.holes.give(begin, bytes).bytes == region.bytes;
-    if (empty && i > 0) {
+    if (empty && (i > 0 || region.bytes > options_.region_bytes)) {
       ::munmap(as_pointer(region.begin), region.bytes);
       regions_.erase(regions_.begin() + static_cast<std::ptrdiff_t>(i));
     }

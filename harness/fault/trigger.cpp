@@ -8,6 +8,8 @@ Trigger::Trigger(Options options) : options_(std::move(options)) {
   const auto refuse = [](const std::string& why) { throw std::invalid_argument("the trigger " + why); };
   if (options_.bytes_min > options_.bytes_max)
     refuse("has bytes_min above bytes_max, so it can never strike");
+  if (options_.call != 0 && options_.call < options_.call_min)
+    refuse("has call below call_min, so it can never strike");
   if (!(options_.chance > 0 && options_.chance <= 1)) refuse("needs a chance above 0 and at most 1");
   if ((options_.nth != 0) + (options_.from != 0) + (options_.every != 0) > 1)
     refuse("may have one of nth, from and every");

@@ -99,19 +99,23 @@ std::vector<std::string> AccessOrder::note(const Call& call) {
 }
 
 void AccessOrder::completed(const Call& call) {
-  Clock& host = clocks_[kHost];
+  const auto host_joins = [&](const Clock& clock) { join(clocks_[kHost], clock); };
   switch (call.site) {
-    case Site::cudaStreamSynchronize:
-      join(host, Clock(clocks_[index_of(call.stream)]));
+    case Site::cudaStreamSynchronize: {
+      const std::size_t awaited = index_of(call.stream);  // May add a clock and so move them all.
+      host_joins(clocks_[awaited]);
       break;
+    }
     case Site::cudaDeviceSynchronize:
     case Site::cudaFree:
-      for (std::size_t i = 1; i < clocks_.size(); ++i) join(clocks_[kHost], Clock(clocks_[i]));
+      for (std::size_t i = 1; i < clocks_.size(); ++i) host_joins(clocks_[i]);
       ranges_.clear();  // Everything is now ordered before whatever the host enqueues.
       break;
-    case Site::cudaEventRecord:
-      events_[call.event] = clocks_[index_of(call.stream)];
+    case Site::cudaEventRecord: {
+      const std::size_t recorded = index_of(call.stream);
+      events_[call.event] = clocks_[recorded];
       break;
+    }
     case Site::cudaStreamWaitEvent: {
       const std::size_t waiting = index_of(call.stream);
       if (const auto event = events_.find(call.event); event != events_.end()) join(clocks_[waiting], event->second);
@@ -119,7 +123,7 @@ void AccessOrder::completed(const Call& call) {
     }
     case Site::cudaEventQuery:
     case Site::cudaEventSynchronize:
-      if (const auto event = events_.find(call.event); event != events_.end()) join(host, event->second);
+      if (const auto event = events_.find(call.event); event != events_.end()) host_joins(event->second);
       break;
     default:
       break;

@@ -137,8 +137,9 @@ void Account::deallocate(void* block, Request request) noexcept {
     ledger_.record_.violate(
         "accounting", name_ + ": " +
                           (freed ? "double free of '" + std::string(freed->tag.view()) + "' (id " +
-                                       std::to_string(freed->id) + "), freed first at " + freed->freed_at
-                                 : "free of a block that it never lent") +
+                                       std::to_string(freed->id) + "), freed first " + freed->how()
+                                 : "free of '" + std::string(request.tag.view()) +
+                                       "', a block that it never lent") +
                           ", asked at " + request.from.text());
     return;
   }
@@ -146,7 +147,8 @@ void Account::deallocate(void* block, Request request) noexcept {
   if (lent.request.bytes != request.bytes || lent.request.alignment != request.alignment)
     ledger_.record_.violate("accounting", name_ + ": " + called(lent) + " freed with " +
                                               std::to_string(request.bytes) + " B at alignment " +
-                                              std::to_string(request.alignment));
+                                              std::to_string(request.alignment) + ", asked at " +
+                                              request.from.text());
   if (above_) {
     const auto inside = above_->live_.lower_bound(lent.begin);
     if (inside != above_->live_.end() && inside->second.begin < lent.end())

@@ -65,16 +65,19 @@ class Buffer {
   Buffer(Buffer&&) noexcept = default;
   Buffer& operator=(Buffer&& other) noexcept {
     if (this != &other) {
-      reset();
+      if (block_) reset(block_->request.from);
       block_ = std::move(other.block_);
     }
     return *this;
   }
-  ~Buffer() { reset(); }
+  ~Buffer() {
+    if (block_) reset(block_->request.from);
+  }
 
-  /// Lets go. The block returns at once, or when the last lease on it ends.
-  void reset() noexcept {
+  /// Lets go. The block returns at once, or when the last lease on it ends; `from` is where it was let go.
+  void reset(CallSite from = CallSite::here()) noexcept {
     if (!block_) return;
+    block_->request.from = from;
     block_->resource->releasing(block_);
     block_.reset();
   }

@@ -37,8 +37,13 @@ bool SpanMap::covers(std::uint64_t offset, std::uint64_t wanted) const {
 
 void Ledger::bury(const Allocation& allocation, const Request& freed_by) {
   graveyard_.push_back({allocation.begin, allocation.end(), allocation.id, allocation.request.tag, phase_,
-                        freed_by.from.text()});
+                        allocation.request.from, freed_by.from});
   if (graveyard_.size() > kGraveyardMax) graveyard_.pop_front();
+}
+
+std::string Ledger::Freed::how() const {
+  const bool by_its_buffer = lent_at.line == freed_at.line && lent_at.text() == freed_at.text();
+  return by_its_buffer ? "with its buffer, allocated at " + lent_at.text() : "at " + freed_at.text();
 }
 
 const Ledger::Freed* Ledger::freed_around(std::uintptr_t begin) const {
@@ -83,7 +88,7 @@ Ledger::Objection Ledger::objection_to(const Operand& operand) const {
   }
   if (const Freed* freed = freed_around(begin))
     return {"is stale: '" + std::string(freed->tag.view()) + "' (id " + std::to_string(freed->id) +
-            ") was freed at " + freed->freed_at +
+            ") was freed " + freed->how() +
             (freed->phase.view().empty() ? "" : " in phase " + std::string(freed->phase.view()))};
   return {.text = "is foreign: no live allocation holds it", .foreign = true};
 }

@@ -139,7 +139,9 @@ class Ledger {
     std::uintptr_t begin = 0, end = 0;
     std::uint64_t id = 0;
     Tag tag, phase;
-    std::string freed_at;
+    CallSite lent_at, freed_at;
+    /// "at file:line"; a buffer that left its scope knows only where it came from.
+    std::string how() const;
   };
   struct NamedRange { std::string name; std::size_t bytes = 0; };
 

@@ -11,7 +11,10 @@ Rig::Rig(const Scenario& scenario, const Catalogues& catalogues, RigOptions opti
       plan_(record_, options.seed),
       scheduler_({.seed = options.seed, .steps_max = scenario.device.steps_max}),
       fault_random_(Random(options.seed).split(0x5CE7E)) {
+  // What an allocator borrows while it is made comes before the first step.
+  quiet_ = true;
   for (int rank = 0; rank < scenario.device.count; ++rank) ranks_.push_back(make_rank(scenario, rank));
+  quiet_ = false;
 }
 
 Rig::RankParts Rig::make_rank(const Scenario& scenario, int rank) {

@@ -54,10 +54,10 @@ void Scheduler::declare_hung(const std::string& why) {
 
 void Scheduler::unwind() {
   unwinding_ = true;
-  const std::uint64_t last = steps_ + kUnwindSteps;
+  unwind_last_ = steps_ + kUnwindSteps;
   for (std::vector<Process*> left = runnable(); !left.empty(); left = runnable())
     for (Process* process : left) {
-      if (steps_ < last) {
+      if (steps_ < unwind_last_) {
         resume(*process);
       } else {
         process->fiber->abandon();
@@ -115,6 +115,7 @@ void Scheduler::step(bool may_throw) {
   ++steps_;
   if (!running_) return;
   if (unwinding_) {
+    if (steps_ >= unwind_last_) Fiber::suspend();  // Given up here: it is never resumed.
     if (may_throw) throw Hung(hung_);
     return;
   }

@@ -77,7 +77,7 @@ class Scheduler {
   Random random_;
   std::vector<std::unique_ptr<Process>> processes_;
   Process* running_ = nullptr;
-  std::uint64_t steps_ = 0;
+  std::uint64_t steps_ = 0, unwind_last_ = 0;
   bool unwinding_ = false;
   std::string hung_;
 };

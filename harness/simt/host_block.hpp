@@ -53,6 +53,9 @@ class HostBlock {
   Status run(const Launch& launch, void (*body)(HostContext&, const void*), const void* arguments,
              std::uint64_t seed, std::string& report);
 
+  /// Says that no chip runs such a grid.
+  static std::string describe_geometry(const Launch& launch);
+
   const Launch& launch() const { return *launch_; }
   Dim3 index() const { return index_; }
 

@@ -56,7 +56,8 @@ struct DictChunk {
 
 struct Node {
   void* last_chunk = nullptr;
-  std::uint32_t depth = 1;
+  std::uint32_t size = 0;
+  std::uint16_t depth = 1;
   bool closed = false;
 };
 
@@ -74,13 +75,11 @@ class Value {
   bool boolean() const { return word_ >> 4 != 0; }
   /// Of an integer: its 64 bits in two's complement. Integers from -2^63 to 2^64 - 1 can be read.
   std::uint64_t integer_bits() const;
-  /// Of an integer: whether it is below zero.
-  bool is_negative() const;
   double real() const;
   std::string_view string() const;
 
-  /// Of a list, tuple or dict: how many entries. Linear in the number of batches it was written in.
-  std::size_t size() const;
+  /// Of a list, tuple or dict: how many entries.
+  std::size_t size() const { return node()->size; }
 
   /// Calls visit(Value) for each item of a list or tuple, in order.
   template <typename Visit>

@@ -1,11 +1,12 @@
 #include "harness/trace/pickle_builder.hpp"
 
 #include <algorithm>
+#include <limits>
 
 namespace drought::pickle {
 namespace {
 
-constexpr std::uint32_t kDepthMax = 64;    // A snapshot nests 6 deep.
+constexpr std::uint16_t kDepthMax = 64;    // A snapshot nests 6 deep.
 constexpr std::size_t kMarksMax = 64;      // One per container being written.
 constexpr std::size_t kArenaWords = 8192;  // 64 KiB at a time; what is larger gets its own block.
 constexpr std::size_t kBudgetPerByte = 4;  // A real snapshot takes less than 2.
@@ -16,7 +17,9 @@ bool is_container(Word word) { return (word & 15) >= static_cast<Word>(WordTag::
 Node* node_of(Word word) { return reinterpret_cast<Node*>(word >> 4); }
 
 template <typename Chunk>
-void link(Node& node, Chunk* chunk) {
+void link(Node& node, Chunk* chunk, std::size_t entries) {
+  if (entries > std::numeric_limits<std::uint32_t>::max() - node.size) throw Refusal{"over 2^32 entries"};
+  node.size += static_cast<std::uint32_t>(entries);
   auto* last = static_cast<Chunk*>(node.last_chunk);
   chunk->next = last ? last->next : chunk;
   if (last) last->next = chunk;
@@ -87,7 +90,7 @@ void Builder::put_inside(Node& parent, Word child) {
   Node& node = *node_of(child);
   if (&node == &parent) throw Refusal{"a container holds itself"};
   node.closed = true;
-  parent.depth = std::max(parent.depth, node.depth + 1);
+  parent.depth = std::max<std::uint16_t>(parent.depth, node.depth + 1);
   if (parent.depth > kDepthMax) throw Refusal{"nested deeper than " + std::to_string(kDepthMax) + " levels"};
 }
 
@@ -107,7 +110,7 @@ void Builder::append_chunk(Node& node, const Word* items, std::size_t count) {
   auto* chunk = static_cast<ListChunk*>(take(sizeof(ListChunk) + count * sizeof(Word)));
   chunk->size = count;
   std::copy(items, items + count, chunk->items());
-  link(node, chunk);
+  link(node, chunk, count);
 }
 
 void Builder::append(std::size_t count) {
@@ -135,7 +138,7 @@ void Builder::set_items(std::size_t count) {
     put_inside(dict, items[2 * i + 1]);
     chunk->values()[i] = items[2 * i + 1];
   }
-  link(dict, chunk);
+  link(dict, chunk, count / 2);
   drop(count);
 }
 

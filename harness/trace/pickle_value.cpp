@@ -57,14 +57,6 @@ std::uint64_t Value::integer_bits() const {
   return little_endian(at + (*at == static_cast<unsigned char>(Opcode::long1) ? 2 : 5), 8);
 }
 
-bool Value::is_negative() const {
-  if (tag_of(word_) == WordTag::small_integer) return static_cast<std::int64_t>(word_) < 0;
-  const unsigned char* at = written();
-  const bool is_long1 = *at == static_cast<unsigned char>(Opcode::long1);
-  const std::size_t count = is_long1 ? at[1] : little_endian(at + 1, 4);
-  return at[(is_long1 ? 1 : 4) + count] >> 7 != 0;
-}
-
 double Value::real() const {
   std::uint64_t bits = 0;
   for (std::size_t i = 1; i <= 8; ++i) bits = bits << 8 | written()[i];
@@ -78,20 +70,6 @@ std::string_view Value::string() const {
   if (*at == static_cast<unsigned char>(Opcode::binunicode)) length_bytes = 4;
   const std::size_t length = little_endian(at + 1, length_bytes);
   return {reinterpret_cast<const char*>(at + 1 + length_bytes), length};
-}
-
-std::size_t Value::size() const {
-  std::size_t total = 0;
-  if (kind() == Kind::dict) {
-    auto* last = static_cast<DictChunk*>(node()->last_chunk);
-    for (auto* chunk = last ? last->next : nullptr; chunk; chunk = chunk == last ? nullptr : chunk->next)
-      total += chunk->keys->size;
-  } else {
-    auto* last = static_cast<ListChunk*>(node()->last_chunk);
-    for (auto* chunk = last ? last->next : nullptr; chunk; chunk = chunk == last ? nullptr : chunk->next)
-      total += chunk->size;
-  }
-  return total;
 }
 
 Value Value::find(std::string_view key) const {

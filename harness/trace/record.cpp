@@ -16,7 +16,7 @@ Value expect(const Document& document, const Path& path, Value value, Kind kind)
 
 std::uint64_t Record::count(std::string_view name) const {
   const Value value = field(name, Kind::integer);
-  if (value.is_negative() || value.integer_bits() >> 63 != 0)
+  if (value.integer_bits() >> 63 != 0)
     refuse_field(name, "expected a number of bytes, got one that is negative or 2^63 and more");
   return value.integer_bits();
 }

@@ -29,11 +29,14 @@ struct Path {
 /// `value` if it is of `kind`; else a TraceError.
 Value expect(const Document& document, const Path& path, Value value, Kind kind);
 
-/// Reads fields of one dict. Cheap to make; `document` and `path` outlive it.
+/// Reads fields of one dict. Cheap to make; `document` and `path` outlive it. A dict of more than 256
+/// fields is refused, since back references could have it searched again and again.
 class Record {
  public:
   Record(const Document& document, const Path& path, Value dict)
-      : document_(document), path_(path), dict_(expect(document, path, dict, Kind::dict)) {}
+      : document_(document), path_(path), dict_(expect(document, path, dict, Kind::dict)) {
+    if (dict_.size() > 256) refuse(document, path, "more than 256 fields");
+  }
 
   Value field(std::string_view name, Kind kind) const {
     return expect(document_, Path{&path_, name}, dict_.find(name), kind);

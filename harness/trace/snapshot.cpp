@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
+#include <set>
+#include <utility>
 
 #include "harness/trace/record.hpp"
 
@@ -16,6 +19,9 @@ using pickle::Value;
 // A dict that describes an event, a segment or a block is no shorter, so a list that is longer than
 // the file allows repeats one by back reference, which no recorder does.
 constexpr std::size_t kEntryBytesMin = 16;
+
+// An allocator keeps a set of free blocks for each stream. PyTorch itself has 32 to a priority.
+constexpr std::size_t kStreamsMax = 1024;
 
 constexpr std::array<std::string_view, 9> kActions{"alloc",         "free_requested", "free_completed",
                                                    "segment_alloc", "segment_free",   "segment_map",
@@ -66,23 +72,30 @@ class SnapshotReader {
   }
 
   PoolId read_pool(const Path& path, Value pair) {
+    if (expect(document_, path, pair, Kind::list).size() != 2)
+      refuse(document_, path, "expected a pair of integers");
     std::array<std::uint64_t, 2> ids{};
-    std::size_t count = 0;
-    expect(document_, path, pair, Kind::list).for_each([&](Value value) {
-      const Path at{&path, {}, count, true};
-      const auto bits = expect(document_, at, value, Kind::integer).integer_bits();
-      if (count < ids.size()) ids[count] = bits;
-      ++count;
+    Path at{&path, {}, 0, true};
+    pair.for_each([&](Value value) {
+      ids[at.index] = expect(document_, at, value, Kind::integer).integer_bits();
+      ++at.index;
     });
-    if (count != ids.size()) refuse(document_, path, "expected a pair of integers");
     return {ids[0], ids[1]};
   }
 
   std::uint32_t pool_index(PoolId pool) {
-    const auto found = std::find(snapshot_.pools.begin(), snapshot_.pools.end(), pool);
-    if (found == snapshot_.pools.end()) snapshot_.pools.push_back(pool);
-    return static_cast<std::uint32_t>(std::find(snapshot_.pools.begin(), snapshot_.pools.end(), pool) -
-                                      snapshot_.pools.begin());
+    const auto index = static_cast<std::uint32_t>(snapshot_.pools.size());
+    const auto [known, is_new] = pool_indices_.try_emplace({pool.first, pool.second}, index);
+    if (is_new) snapshot_.pools.push_back(pool);
+    return known->second;
+  }
+
+  std::uint64_t read_stream(const Record& record) {
+    const std::uint64_t stream = record.bits("stream");
+    if (stream == latest_stream_) return stream;
+    if (streams_.insert(stream).second && streams_.size() > kStreamsMax)
+      record.refuse_field("stream", "more than " + std::to_string(kStreamsMax) + " different streams");
+    return latest_stream_ = stream;
   }
 
   void read_event(const Path& path, Value value, std::vector<TraceEvent>& events) {
@@ -92,7 +105,7 @@ class SnapshotReader {
     const bool is_oom = event.action == TraceAction::oom;
     event.address = is_oom && record.has("device_free") ? record.bits("device_free") : record.bits("addr");
     event.bytes = record.count("size");
-    event.stream = record.bits("stream");
+    event.stream = read_stream(record);
     if (record.has("time_us"))
       event.time_us = static_cast<std::int64_t>(record.field("time_us", Kind::integer).integer_bits());
     if (record.has("frames")) event.frames = record.field("frames", Kind::list);
@@ -110,7 +123,7 @@ class SnapshotReader {
     segment.device = static_cast<int>(std::min<std::uint64_t>(record.count("device"), 1 << 20));
     segment.address = record.bits("address");
     segment.bytes = record.count("total_size");
-    segment.stream = record.bits("stream");
+    segment.stream = read_stream(record);
     segment.is_small = record.has("segment_type") && record.string("segment_type") == "small";
     segment.is_expandable = record.has("is_expandable") && record.boolean("is_expandable");
     if (record.has("segment_pool_id")) {
@@ -167,6 +180,9 @@ class SnapshotReader {
   Snapshot& snapshot_;
   const pickle::Document& document_;
   std::size_t entries_left_;
+  std::uint64_t latest_stream_ = 0;
+  std::set<std::uint64_t> streams_;
+  std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> pool_indices_;
 };
 
 }  // namespace

@@ -14,6 +14,13 @@ namespace {
 
 constexpr std::size_t page_bytes = 4096;
 
+/// What registration of the regions pins: the file's last page counts whole.
+std::uint64_t whole_pages(const PageCover& cover) {
+  std::uint64_t bytes = 0;
+  for (const SpanMap::Span& region : cover.regions()) bytes += round_up(region.bytes, page_bytes);
+  return bytes;
+}
+
 /// A map that the process has besides its model and may touch nothing of.
 class ForeignMap {
  public:
@@ -70,6 +77,7 @@ class Visit {
     for (const MapPath path : paths_) try_path(path);
     try_all();
     if (!options_.next_layers.empty()) replace_map();
+    rig_.decide("fallbacks", rig_.record().fallbacks.size());
     map_.cleanup();
     keep_state("set up and cleaned up", untouched);
     scratch_.reset();
@@ -88,16 +96,31 @@ class Visit {
       rig_.record().violate("span_cover", "a table inside the file was rejected");
   }
 
+  /// What fails leaves the map as it was.
+  template <typename Step>
+  void all_or_nothing(const char* what, Step&& step) {
+    const std::uint64_t before = map_.digest();
+    try {
+      step();
+    } catch (const std::exception&) {
+      keep_state(std::string(what) + ", which failed", before);
+      throw;
+    }
+  }
+  void register_regions() {
+    all_or_nothing("registration of the spans", [&] { map_.register_regions(); });
+  }
+
   void install() {
     const Phase phase(rig_, "install");
     set_map(spans_);
-    map_.register_regions();
+    register_regions();
     const PageCover cover(spans_, layout_.file_bytes, page_bytes);
     rig_.decide("spans", spans_.size());
     rig_.decide("span_bytes", sum_of(spans_));
     rig_.decide("file_bytes", layout_.file_bytes);
     rig_.decide("regions", cover.regions().size());
-    rig_.decide("page_union_bytes", cover.bytes());
+    rig_.decide("page_union_bytes", whole_pages(cover));
     rig_.decide("hole_bytes", cover.interval_bytes() - cover.bytes());
     rig_.decide("registered_bytes", map_.registered_bytes());
   }
@@ -141,17 +164,17 @@ class Visit {
     map_.cleanup();
     set_map(spans_);
     if (path == MapPath::is_cached) {
-      map_.register_regions();
+      register_regions();
       ask_whether_cached();
       return;
     }
     switch (path) {
       case MapPath::registered:
       case MapPath::fd_fallback:
-        map_.register_regions();
+        register_regions();
         break;
       case MapPath::owned:
-        map_.own_regions();
+        all_or_nothing("an image of the spans", [&] { map_.own_regions(); });
         break;
       case MapPath::hmm:
         if (!map_.prefetch_regions())
@@ -177,7 +200,7 @@ class Visit {
     const Phase phase(rig_, "all_paths");
     map_.cleanup();
     set_map(spans_);
-    map_.register_regions();
+    register_regions();
     ask(requests_, serves_all() ? Ask::all : Ask::sample, MapPath::registered);
     ask_whether_cached();
     run_kernel();
@@ -187,7 +210,7 @@ class Visit {
     const Phase phase(rig_, "next_map");
     const LayerSlice next = parse_slice(options_.next_layers, layout_.layers);
     set_map(slice_spans(layout_, next));
-    map_.register_regions();
+    register_regions();
     rig_.decide("next_registered_bytes", map_.registered_bytes());
     const Ask how = serves_all() ? Ask::all : Ask::sample;
     ask(requests_, how, MapPath::registered);
@@ -228,6 +251,11 @@ class Visit {
       if (inside && how == Ask::sample && !reads && request.bytes != 0) continue;
       const PartialMap::Answer answer = map_.resolve(base_of(request), request.offset, request.bytes);
       if (!answer.granted && !answer.refused) continue;
+      if (how == Ask::all &&
+          answer.granted != map_.is_cached(base_of(request), request.offset, request.bytes))
+        rig_.record().violate("span_cover", "resolving and is_cached disagree on offset " +
+                                                std::to_string(request.offset) + ", " +
+                                                std::to_string(request.bytes) + " B");
       const MapPath path = answer.granted ? answer.path : first_path;
       rig_.record().span_answers.push_back(
           {std::string(name(path)), id_of(request), request.offset, request.bytes, answer.granted, inside});

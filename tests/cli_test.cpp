@@ -1,0 +1,196 @@
+// What `drought` answers to a script: 0 all as expected, 1 something failed, 2 the user's mistake with one
+// line that says where and what, 77 nothing ran.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "harness/device/child.hpp"
+
+namespace drought {
+namespace {
+
+using testing::HasSubstr;
+
+/// A folder that is gone after the test.
+class Folder {
+ public:
+  Folder() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "drought_cli_XXXXXX").string();
+    if (!mkdtemp(pattern.data())) throw std::runtime_error("no temporary folder");
+    path_ = pattern;
+  }
+  ~Folder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  std::string file(const std::string& name, const std::string& text) const {
+    std::ofstream(path_ / name) << text;
+    return (path_ / name).string();
+  }
+  std::string path(const std::string& name = "") const { return (path_ / name).string(); }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// Runs `drought` through a shell that puts its standard error into the record.
+ChildEnd drought(const std::string& arguments) {
+  Child::Options options;
+  options.program = "/bin/sh";
+  options.arguments = {"-c", "exec '" DROUGHT_BINARY "' " + arguments + " 2>&1"};
+  return Child(options).finish();
+}
+
+constexpr const char* kGood =
+    "title = 'good'\n[device]\nprofile = 'h100-80g'\n[workload]\nkind = 'churn'\nallocations = 5\n";
+constexpr const char* kCudaOnly =
+    "title = 'cuda'\n[device]\nlanes = ['cuda']\n[workload]\nkind = 'churn'\nallocations = 5\n";
+
+class Cli : public testing::Test {
+ protected:
+  /// The exit code; the output is in output_.
+  int run(const std::string& arguments) {
+    const ChildEnd end = drought(arguments);
+    output_ = end.record;
+    EXPECT_EQ(end.how, ChildEnd::How::exited) << end.text() << "\n" << output_;
+    return end.number;
+  }
+  nlohmann::json json(const std::string& file) const {
+    std::ifstream in(file);
+    return nlohmann::json::parse(in);
+  }
+
+  Folder folder_;
+  std::string output_;
+};
+
+TEST_F(Cli, AnswersZeroWithALineForEachScenarioAndATable) {
+  const std::string file = folder_.file("good.toml", kGood);
+  EXPECT_EQ(run("run " + file), 0) << output_;
+  EXPECT_THAT(output_, HasSubstr("survived      " + file));
+  EXPECT_THAT(output_, HasSubstr("verdict"));
+}
+
+TEST_F(Cli, AnswersOneAndHowToRepeatItWhenAScenarioFails) {
+  const std::string file = folder_.file("bad.toml", std::string(kGood) + "[expect]\noutcome = 'fatal'\n");
+  EXPECT_EQ(run("run " + file), 1) << output_;
+  EXPECT_THAT(output_, HasSubstr("repeat: drought run " + file));
+}
+
+TEST_F(Cli, PrintsASeedOtherThanTheFirstInTheCommandThatRepeats) {
+  const std::string file = folder_.file("bad.toml", std::string(kGood) + "[expect]\noutcome = 'fatal'\n");
+  EXPECT_EQ(run("run --seed 7 " + file), 1);
+  EXPECT_THAT(output_, HasSubstr("repeat: drought run " + file + " --seed 7"));
+}
+
+TEST_F(Cli, AnswersSeventySevenWhenNothingRan) {
+  const std::string file = folder_.file("cuda.toml", kCudaOnly);
+  EXPECT_EQ(run("run " + file), 77) << output_;
+  EXPECT_THAT(output_, HasSubstr("skipped"));
+  EXPECT_EQ(run("run --filter 'no*such' " + file), 77) << output_;
+  EXPECT_EQ(run("sweep " + file), 77) << output_;
+}
+
+struct WrongWord {
+  const char* name;
+  const char* arguments;  ///< FILE stands for a scenario that is in order.
+  const char* says;
+};
+
+class CliMistake : public Cli, public testing::WithParamInterface<WrongWord> {};
+
+TEST_P(CliMistake, IsAnsweredWithTwoAndOneLine) {
+  std::string arguments = GetParam().arguments;
+  if (const auto at = arguments.find("FILE"); at != std::string::npos)
+    arguments.replace(at, 4, folder_.file("good.toml", kGood));
+  EXPECT_EQ(run(arguments), 2) << output_;
+  EXPECT_THAT(output_, HasSubstr(GetParam().says));
+  EXPECT_EQ(std::count(output_.begin(), output_.end(), '\n'), 1) << output_;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Each, CliMistake,
+    testing::Values(
+        WrongWord{"NoCommand", "", "subcommand"}, WrongWord{"UnknownCommand", "rum FILE", "rum"},
+        WrongWord{"UnknownOption", "run FILE --sede 3", "--sede"},
+        WrongWord{"SeedThatIsNoNumber", "run FILE --seed many", "many"},
+        WrongWord{"NegativeSeed", "run FILE --seed -1", "seed"},
+        WrongWord{"UnknownDevice", "run FILE --device tpu", "unknown device 'tpu'; known: host, cuda"},
+        WrongWord{"NoPath", "run", "paths"},
+        WrongWord{"MissingFile", "run no/such.toml", "no/such.toml: there is no such file or folder"},
+        WrongWord{"UnknownFault", "sweep FILE --fault gremlin", "'gremlin'; known: out_of_memory"},
+        WrongWord{"UnknownSite", "sweep FILE --site cudaMaloc", "'cudaMaloc'; known: cudaMalloc"},
+        WrongWord{"UnknownList", "list alocators", "'alocators'; known: devices, allocators"},
+        WrongWord{"ReportThatCannotBeWritten", "list devices --json /no/such/folder/x.json",
+                  "/no/such/folder/x.json: cannot be written"}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+TEST_F(Cli, AnswersTwoWithThePlaceOfAMistakeInAFileBeforeAnyOtherRuns) {
+  folder_.file("a.toml", kGood);
+  const std::string bad = folder_.file("b.toml", "title = 'b'\n[workload]\nkind = 'churm'\n");
+  EXPECT_EQ(run("run " + folder_.path()), 2);
+  EXPECT_THAT(output_, HasSubstr(bad + ":3:8: unknown workload 'churm'; known: churn"));
+  EXPECT_THAT(output_, testing::Not(HasSubstr("survived")));
+}
+
+TEST_F(Cli, AnswersTwoToALoneBracketWhateverTheBuild) {
+  EXPECT_EQ(run("run " + folder_.file("lone.toml", "[")), 2) << output_;
+  EXPECT_THAT(output_, HasSubstr("lone.toml:1:"));
+}
+
+TEST_F(Cli, WritesOneObjectWithTheDocumentedKeysForARun) {
+  const std::string file = folder_.file("good.toml", kGood), out = folder_.path("out.json");
+  ASSERT_EQ(run("run " + file + " --seed 5 --json " + out), 0) << output_;
+  const nlohmann::json report = json(out);
+  EXPECT_EQ(report.at("command"), "run");
+  EXPECT_EQ(report.at("seed"), 5);
+  ASSERT_EQ(report.at("results").size(), 1u);
+  const auto& result = report.at("results")[0];
+  for (const char* key : {"scenario", "verdict", "checks", "faults", "attempts", "peak_bytes", "live_bytes",
+                          "wall_ms", "repeat"})
+    EXPECT_TRUE(result.contains(key)) << key;
+  EXPECT_EQ(result.at("verdict"), "survived");
+  EXPECT_GT(result.at("peak_bytes"), 0);
+}
+
+TEST_F(Cli, WritesTheSameBytesForTwoRunsWithOneSeedTimesAside) {
+  const std::string file = folder_.file("good.toml", kGood), out = folder_.path("out.json");
+  nlohmann::json reports[2];
+  for (auto& report : reports) {
+    ASSERT_EQ(run("run " + file + " --json " + out), 0) << output_;
+    report = json(out);
+    for (auto& result : report.at("results")) result.erase("wall_ms");
+  }
+  EXPECT_EQ(reports[0].dump(), reports[1].dump());
+}
+
+TEST_F(Cli, SweepsEveryPointAndWritesItsCounts) {
+  const std::string file = folder_.file("good.toml", kGood), out = folder_.path("out.json");
+  ASSERT_EQ(run("sweep --all " + file + " --json " + out), 0) << output_;
+  const auto& result = json(out).at("results")[0];
+  EXPECT_GT(result.at("points"), 10);
+  EXPECT_EQ(result.at("struck"), result.at("points").get<int>() * 2);
+  EXPECT_TRUE(result.at("failures").empty());
+}
+
+TEST_F(Cli, ListsWhatThereIsALineEach) {
+  for (const char* what : {"devices", "allocators", "faults", "workloads", "checks"}) {
+    EXPECT_EQ(run(std::string("list ") + what), 0) << what << ": " << output_;
+    EXPECT_GE(std::count(output_.begin(), output_.end(), '\n'), 2) << what;
+  }
+  EXPECT_EQ(run("list scenarios --in " DROUGHT_SOURCE "/scenarios"), 0) << output_;
+}
+
+TEST_F(Cli, AnswersZeroToHelpAndVersion) {
+  EXPECT_EQ(run("--help"), 0);
+  EXPECT_THAT(output_, HasSubstr("sweep"));
+  EXPECT_EQ(run("--version"), 0);
+}
+
+}  // namespace
+}  // namespace drought

@@ -1,0 +1,82 @@
+// Every shipped scenario comes out as its file says, on each lane that this machine has.
+#include "harness/scenario/run.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
+
+#include "scenarios/catalogue.hpp"
+#include "tests/seed.hpp"
+
+namespace drought {
+namespace {
+
+/// Relative to the sources, as the command that repeats a run names them.
+std::vector<std::string> shipped_files() {
+  std::vector<std::string> files = scenario_files({DROUGHT_SOURCE "/scenarios"});
+  for (std::string& file : files)
+    file = std::filesystem::path(file).lexically_relative(DROUGHT_SOURCE).string();
+  return files;
+}
+
+Scenario shipped(const std::string& file) {
+  Table root = parse_toml_file(DROUGHT_SOURCE "/" + file);
+  Scenario scenario = read_scenario(root, all_catalogues());
+  scenario.path = file;
+  return scenario;
+}
+
+std::string test_name(const testing::TestParamInfo<std::string>& info) {
+  std::string name = info.param.substr(std::string("scenarios/").size());
+  name.resize(name.size() - std::string(".toml").size());
+  for (char& letter : name)
+    if (!std::isalnum(static_cast<unsigned char>(letter))) letter = '_';
+  return name;
+}
+
+std::string checks_of(const RunResult& result) {
+  std::string text;
+  for (const CheckResult& check : result.checks)
+    if (!check.ok) text += "\n  " + check.name + ": " + check.message;
+  return text;
+}
+
+void run_and_expect(const std::string& file, Lane lane) {
+  const RunResult result = run_scenario(shipped(file), all_catalogues(), {lane, test_seed()});
+  if (result.verdict == Verdict::skipped) GTEST_SKIP() << file << ": " << result.why;
+  EXPECT_TRUE(is_good(result.verdict))
+      << name(result.verdict) << ": " << result.why << checks_of(result) << "\nrepeat: " << result.repeat;
+}
+
+class ShippedScenario : public testing::TestWithParam<std::string> {};
+TEST_P(ShippedScenario, ComesOutAsItSaysOnTheHost) { run_and_expect(GetParam(), Lane::host); }
+INSTANTIATE_TEST_SUITE_P(Every, ShippedScenario, testing::ValuesIn(shipped_files()), test_name);
+
+class ShippedScenarioOnCuda : public testing::TestWithParam<std::string> {};
+TEST_P(ShippedScenarioOnCuda, ComesOutAsItSays) {
+  std::string why_not;
+  if (!make_cuda_device(profile_named("h200"), {}, why_not)) GTEST_SKIP() << why_not;
+  run_and_expect(GetParam(), Lane::cuda);
+}
+INSTANTIATE_TEST_SUITE_P(Every, ShippedScenarioOnCuda, testing::ValuesIn(shipped_files()), test_name);
+
+TEST(ShippedScenarios, AreThere) { EXPECT_GE(shipped_files().size(), 2u); }
+
+TEST(ShippedScenarios, SayTheSameOfTwoRunsWithOneSeed) {
+  for (const std::string& file : shipped_files()) {
+    const Scenario scenario = shipped(file);
+    if (!scenario.runs_on(Lane::host)) continue;
+    const RunResult first = run_scenario(scenario, all_catalogues(), {Lane::host, test_seed()});
+    const RunResult second = run_scenario(scenario, all_catalogues(), {Lane::host, test_seed()});
+    EXPECT_EQ(first.calls, second.calls) << file;
+    EXPECT_EQ(first.peak_bytes, second.peak_bytes) << file;
+    EXPECT_EQ(first.outcome.message, second.outcome.message) << file;
+    EXPECT_EQ(first.decisions, second.decisions) << file;
+    EXPECT_EQ(first.why, second.why) << file;
+  }
+}
+
+}  // namespace
+}  // namespace drought
