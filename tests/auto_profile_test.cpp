@@ -172,7 +172,7 @@ RunResult ladder(std::size_t strikes) {
     guards = "LightLLM PR 1273"
     [device]
     profile = "h100-80g"
-    capacity_bytes = 60_004_640_000
+    capacity_bytes = 60_000_450_000
     work = "shapes"
     [workload]
     kind = "auto_profile"

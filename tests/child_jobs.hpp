@@ -18,4 +18,7 @@ int run_cuda_case(std::istream& input, std::ostream& record);
 /// differed, "" if nothing did. 77 without a GPU.
 int run_semantics_row(std::istream& input, std::ostream& record);
 
+/// Runs the scenario that it is given, as harness/scenario/isolate.hpp says.
+int run_shipped_scenario(std::istream& input, std::ostream& record);
+
 }  // namespace drought

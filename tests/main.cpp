@@ -86,6 +86,7 @@ int main(int argc, char** argv) {
       {"act", run_act},
       {"cuda_case", run_cuda_case},
       {"peer", run_cuda_peer},
+      {"scenario", run_shipped_scenario},
       {"semantics_row", run_semantics_row},
   };
   if (const auto code = run_as_child(argc, argv, kJobs)) return *code;

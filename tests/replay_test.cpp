@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <stdexcept>
+#include <utility>
 
 #include "allocators/catalogue.hpp"
 #include "harness/scenario/table.hpp"
@@ -29,6 +31,15 @@ ReplayAllocator allocator(std::string_view name, Device& device) {
 ReplayResult replay_caching(const Snapshot& snapshot) {
   ScriptedDevice device;
   return replay(snapshot, allocator("caching", device));
+}
+
+/// The allocator under its defaults, or, where it must be told a capacity, under one that holds any trace.
+std::unique_ptr<Resource> with_defaults(const AllocatorEntry& entry, Resource& upstream, Device& device) {
+  try {
+    return entry.make(Table(), &upstream, device);
+  } catch (const std::invalid_argument&) {
+    return entry.make(parse_toml("capacity_bytes = '1 TiB'", "options"), &upstream, device);
+  }
 }
 
 /// The index of the nth event with this action on device 0.
@@ -126,6 +137,31 @@ TEST(Replay, NamesASegmentThatTheRulesBorrowAndTheTraceDoesNot) {
                                                   ": expected no segment event here, got segment_alloc of "));
 }
 
+TEST(Replay, ComparesTheOrderInWhichSegmentsOfOneSizeGoBack) {
+  Snapshot snapshot = read_snapshot(data("streams"));
+  auto& events = snapshot.device_traces[0];
+  std::size_t event = 1;
+  const auto is_pair = [&](const TraceEvent& a, const TraceEvent& b) {
+    return a.action == TraceAction::segment_free && b.action == TraceAction::segment_free &&
+           a.bytes == b.bytes && a.stream == b.stream;
+  };
+  while (event < events.size() && !is_pair(events[event - 1], events[event])) ++event;
+  ASSERT_LT(event, events.size()) << "no two segments of one size go back together";
+  std::swap(events[event - 1].address, events[event].address);
+  const ReplayResult result = replay_caching(snapshot);
+  EXPECT_EQ(result.differences, std::optional<std::size_t>(2));
+  EXPECT_THAT(result.first_difference, StartsWith("device 0, event " + std::to_string(event - 1) + ": "));
+}
+
+TEST(Replay, NeverLendsASegmentWhereAnotherStillLies) {
+  Snapshot snapshot = read_snapshot(data("stacks"));
+  auto& events = snapshot.device_traces[0];
+  const std::size_t event = nth(snapshot, TraceAction::segment_alloc, 1);
+  events[event].address = events[nth(snapshot, TraceAction::segment_alloc, 0)].address + 512;
+  EXPECT_THAT(replay_caching(snapshot).first_difference,
+              StartsWith("device 0, event " + std::to_string(event) + ": expected segment_alloc of "));
+}
+
 TEST(Replay, CountsAnEmptyCacheThatExplainsNothingAsADifference) {
   Snapshot snapshot = read_snapshot(data("stacks"));
   auto& events = snapshot.device_traces[0];
@@ -165,7 +201,7 @@ TEST(Replay, GivesAnAllocatorThatLogsNoDecisionsItsStatisticsOnly) {
   for (const AllocatorEntry& entry : allocator_catalogue()) {
     ScriptedDevice device;
     const Snapshot snapshot = read_snapshot(data("stacks"));
-    const auto make = [&](Resource& upstream) { return entry.make(Table(), &upstream, device); };
+    const auto make = [&](Resource& upstream) { return with_defaults(entry, upstream, device); };
     const ReplayResult result = replay(snapshot, make);
     EXPECT_EQ(result.events, 555u) << entry.name;
     EXPECT_GE(result.peak_reserved_bytes, result.live_bytes) << entry.name;

@@ -7,7 +7,9 @@
 #include <cctype>
 #include <filesystem>
 
+#include "harness/scenario/isolate.hpp"
 #include "scenarios/catalogue.hpp"
+#include "tests/child_jobs.hpp"
 #include "tests/seed.hpp"
 
 namespace drought {
@@ -22,9 +24,7 @@ std::vector<std::string> shipped_files() {
 }
 
 Scenario shipped(const std::string& file) {
-  Scenario scenario = load_scenario(DROUGHT_SOURCE "/" + file, all_catalogues());
-  scenario.path = file;
-  return scenario;
+  return parse_scenario(read_text_file(DROUGHT_SOURCE "/" + file), file, all_catalogues());
 }
 
 std::string test_name(const testing::TestParamInfo<std::string>& info) {
@@ -43,7 +43,7 @@ std::string checks_of(const RunResult& result) {
 }
 
 void run_and_expect(const std::string& file, Lane lane) {
-  const RunResult result = run_scenario(shipped(file), all_catalogues(), {lane, test_seed()});
+  const RunResult result = run_as_asked(shipped(file), all_catalogues(), {lane, test_seed()});
   if (result.verdict == Verdict::skipped) GTEST_SKIP() << file << ": " << result.why;
   EXPECT_TRUE(is_good(result.verdict))
       << name(result.verdict) << ": " << result.why << checks_of(result) << "\nrepeat: " << result.repeat;
@@ -78,4 +78,9 @@ TEST(ShippedScenarios, SayTheSameOfTwoRunsWithOneSeed) {
 }
 
 }  // namespace
+
+int run_shipped_scenario(std::istream& input, std::ostream& record) {
+  return run_scenario_job(input, record, all_catalogues());
+}
+
 }  // namespace drought

@@ -53,6 +53,8 @@ class Rig final : private CallGate {
   bool full() const { return device_work_ == Device::Work::full; }
   /// Calls that answered "no memory" so far: lets an attempt say why it ended, whatever was thrown.
   std::uint64_t memory_refusals() const { return memory_refusals_; }
+  /// Calls that answered another error so far; a call that gives something back is none.
+  std::uint64_t other_refusals() const { return other_refusals_; }
   void decide(std::string_view what, std::uint64_t value) {
     record_.decisions.push_back(std::string(what) + "=" + std::to_string(value));
   }
@@ -91,7 +93,7 @@ class Rig final : private CallGate {
   Scheduler scheduler_;
   Random fault_random_;
   std::vector<RankParts> ranks_;
-  std::uint64_t calls_ = 0, memory_refusals_ = 0;
+  std::uint64_t calls_ = 0, memory_refusals_ = 0, other_refusals_ = 0;
   bool quiet_ = false;  ///< A fault's own calls: no step, no judgement, no strike.
 };
 
@@ -113,24 +115,30 @@ class Phase {
 class AttemptScope {
  public:
   AttemptScope(Rig& rig, Attempt attempt)
-      : rig_(rig), refusals_(rig.memory_refusals()), index_(rig.record().begin_attempt(std::move(attempt))) {}
+      : rig_(rig),
+        refusals_(rig.memory_refusals()),
+        other_refusals_(rig.other_refusals()),
+        index_(rig.record().begin_attempt(std::move(attempt))) {}
   ~AttemptScope() {
     if (ended_) return;
-    const bool no_memory = rig_.memory_refusals() != refusals_;
+    const bool no_memory = rig_.memory_refusals() != refusals_ && !failed_otherwise_;
     rig_.record().end_attempt(index_, no_memory ? Attempt::End::out_of_memory : Attempt::End::other_error);
   }
   void succeeded() {
     ended_ = true;
     rig_.record().end_attempt(index_, Attempt::End::succeeded);
   }
+  /// Memory may have run out too (on another rank, say), but what ends the attempt is another error. Believed
+  /// only where a call has answered one meanwhile.
+  void failed_otherwise() { failed_otherwise_ = rig_.other_refusals() != other_refusals_; }
   AttemptScope(const AttemptScope&) = delete;
   AttemptScope& operator=(const AttemptScope&) = delete;
 
  private:
   Rig& rig_;
-  const std::uint64_t refusals_;
+  const std::uint64_t refusals_, other_refusals_;
   const std::size_t index_;
-  bool ended_ = false;
+  bool ended_ = false, failed_otherwise_ = false;
 };
 
 }  // namespace drought

@@ -29,8 +29,11 @@ class RankProfile {
         ranks_(rig, group, rank),
         cell_bytes_(model.cell_bytes()),
         server_(rig, rank, model,
-                {options.batch_max_tokens, options.graph_max_batch_size, options.request_max_tokens,
-                 options.canary_bytes},
+                {.batch_max_tokens = options.batch_max_tokens,
+                 .graph_max_batch_size = options.graph_max_batch_size,
+                 .request_max_tokens = options.request_max_tokens,
+                 .canary_bytes = options.canary_bytes,
+                 .decode_splits_max = options.decode_splits_max},
                 {.graph_kept = options.bug == "graph_kept",
                  .canary_kept = options.bug == "canary_kept",
                  .oom_rewrapped = options.bug == "oom_rewrapped",
@@ -63,6 +66,7 @@ class RankProfile {
     const std::uint64_t probe = probe_size(options_.batch_max_tokens, options_.graph_max_batch_size);
     decide("probe", probe);
     const bool probed = ranks_.all("probe", [&] {
+      server_.meter().release_cache();  // What loading left idle is nobody's peak.
       server_.meter().restart_peak();
       server_.build(probe);
       server_.stress();
@@ -113,8 +117,8 @@ class RankProfile {
                   ", " + std::to_string(sizing_.short_bytes) + " B short; lower " + knobs());
   }
 
-  /// One attempt, from the teardown of what was there to a validated server. Rethrows this rank's error
-  /// unless it is a lack of memory; Vote::failed then means that another rank has one.
+  /// One attempt, from the teardown of what was there to a validated server. A failure of any rank that is
+  /// no lack of memory ends it for all: this rank's error is rethrown; Vote::failed says that it has none.
   Vote attempt(std::size_t number) {
     std::optional<AttemptScope> scope;
     if (ranks_.leads())
@@ -135,7 +139,10 @@ class RankProfile {
         digest_ = server_.stress();
         server_.verify_canary();
       });
-    if (vote == Vote::failed) ranks_.rethrow();
+    if (vote == Vote::failed) {
+      if (scope) scope->failed_otherwise();
+      ranks_.rethrow();
+    }
     if (vote == Vote::out_of_memory) {
       last_error_ = ranks_.error_text();
       if (options_.bug == "error_pins_kv") pinned_.push_back(server_.lease_cache("the last error"));
@@ -217,6 +224,7 @@ AutoProfile::AutoProfile(Options options)
     refuse("graph_max_batch_size must be at least 2: one row is padding");
   if (options_.batch_max_tokens > (1u << 30) || options_.graph_max_batch_size > 65535)
     refuse("batch_max_tokens is over 2^30 or graph_max_batch_size over 65535");
+  if (options_.decode_splits_max == 0) refuse("decode_splits_max must be above 0");
   if (options_.canary_bytes == 0) refuse("canary_bytes must be above 0");
   if (options_.retries > 100) refuse("retries is over 100");
   if (!(options_.mem_fraction > 0 && options_.mem_fraction <= 1))

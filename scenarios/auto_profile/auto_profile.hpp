@@ -25,7 +25,9 @@ class AutoProfile final : public Workload {
     std::string model = "qwen2.5-vl-7b";
     std::size_t batch_max_tokens = 16384;
     std::size_t graph_max_batch_size = 256;
-    std::size_t request_max_tokens = 4096;  ///< Width of the request table.
+    std::size_t request_max_tokens =
+        512;  ///< Width of the request table; a decode stress caches no more of one.
+    std::size_t decode_splits_max = 128;  ///< Parts of a sequence in a decode kernel; fewer compute sooner.
     double mem_fraction = 0.95;
     std::size_t retries = 3;
     std::size_t canary_bytes = 256_MiB;
@@ -39,6 +41,7 @@ class AutoProfile final : public Workload {
                         key("batch_max_tokens", &Options::batch_max_tokens),
                         key("graph_max_batch_size", &Options::graph_max_batch_size),
                         key("request_max_tokens", &Options::request_max_tokens),
+                        key("decode_splits_max", &Options::decode_splits_max),
                         key("mem_fraction", &Options::mem_fraction),
                         key("retries", &Options::retries),
                         key("canary_bytes", &Options::canary_bytes),

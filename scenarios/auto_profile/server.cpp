@@ -113,7 +113,7 @@ void Server::capture(std::size_t batch, std::size_t layer) {
   shape.add({"seqlens", {}, {std::move(lengths), {}}});
   shape.add({"page_size", {}, number(1)});
   shape.add({"pages", {}, number(cache_->tokens() + 1)});
-  shape.add({"splits", {}, number(splits_at(batch))});
+  shape.add({"splits", {}, number(std::min(splits_at(batch), limits_.decode_splits_max))});
   const AttentionPass::Given given{{"k_pages", cache_->at(layer, KvCache::Half::keys)},
                                    {"v_pages", cache_->at(layer, KvCache::Half::values)},
                                    {"page_table", backend_.data()}};

@@ -41,6 +41,7 @@ class Server {
  public:
   struct Limits {
     std::size_t batch_max_tokens = 0, graph_max_batch_size = 0, request_max_tokens = 0, canary_bytes = 0;
+    std::size_t decode_splits_max = 0;
   };
 
   /// `rig` and `model` outlive this.
@@ -64,7 +65,8 @@ class Server {
   PeakMeter& meter() { return meter_; }
   /// Every tag but the weights': nothing under them may outlive a teardown.
   static std::vector<Tag> torn_down_tags();
-  Lease lease_cache(std::string holder) const { return cache_->lease(std::move(holder)); }
+  /// Keeps the cache's memory alive; an empty lease when there is no cache.
+  Lease lease_cache(std::string holder) const { return cache_ ? cache_->lease(std::move(holder)) : Lease(); }
 
  private:
   /// A decode batch whose launches and addresses are fixed: a replay launches them again.

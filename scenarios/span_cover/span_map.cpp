@@ -1,13 +1,11 @@
 #include "scenarios/span_cover/span_map.hpp"
 
 #include <algorithm>
-#include <map>
 #include <stdexcept>
 
 #include "scenarios/kernels/kernel_call.hpp"
-#include "scenarios/span_cover/map_requests.hpp"
+#include "scenarios/span_cover/map_examiner.hpp"
 #include "scenarios/span_cover/small_model.hpp"
-#include "scenarios/span_cover/span_log.hpp"
 
 namespace drought {
 namespace {
@@ -20,27 +18,6 @@ std::uint64_t whole_pages(const PageCover& cover) {
   for (const SpanMap::Span& region : cover.regions()) bytes += round_up(region.bytes, page_bytes);
   return bytes;
 }
-
-/// A map that the process has besides its model and may touch nothing of.
-class ForeignMap {
- public:
-  ForeignMap(Ledger& ledger, std::uint64_t bytes) : ledger_(ledger), file_(bytes) {
-    id_ = ledger_.declare_map({.name = "foreign",
-                               .base = reinterpret_cast<std::uintptr_t>(file_.base()),
-                               .bytes = bytes,
-                               .page_bytes = page_bytes});
-  }
-  ~ForeignMap() { ledger_.forget_map("foreign"); }
-  ForeignMap(const ForeignMap&) = delete;
-  ForeignMap& operator=(const ForeignMap&) = delete;
-  const std::byte* base() const { return file_.base(); }
-  std::uint64_t id() const { return id_; }
-
- private:
-  Ledger& ledger_;
-  ModelFile file_;
-  std::uint64_t id_;
-};
 
 class Visit {
  public:
@@ -56,7 +33,7 @@ class Visit {
         slice_(parse_slice(options.layers, layout_.layers)),
         spans_(slice_spans(layout_, slice_)),
         file_(layout_.file_bytes),
-        foreign_(rig.ledger(), layout_.file_bytes),
+        foreign_(rig.ledger(), layout_.file_bytes, page_bytes),
         map_(rig, {.page_bytes = page_bytes,
                    .stage_bytes = options.stage_bytes,
                    .arena = {.chunk_bytes = options.arena_chunk_bytes, .bytes_max = options.arena_bytes_max},
@@ -77,6 +54,8 @@ class Visit {
     for (const MapPath path : paths_) try_path(path);
     try_all();
     if (!options_.next_layers.empty()) replace_map();
+    for (const MapPath path : paths_)
+      rig_.decide("granted_by_" + std::string(name(path)), examiner_.granted(path));
     rig_.decide("fallbacks", rig_.record().fallbacks.size());
     map_.cleanup();
     keep_state("set up and cleaned up", untouched);
@@ -165,7 +144,7 @@ class Visit {
     set_map(spans_);
     if (path == MapPath::is_cached) {
       register_regions();
-      ask_whether_cached();
+      examiner_.ask_whether_cached(requests_);
       return;
     }
     switch (path) {
@@ -185,14 +164,14 @@ class Visit {
         break;
       case MapPath::cached:
         map_.allow({MapPath::device_copy});
-        ask(requests_, Ask::sample, path);
+        examiner_.ask(requests_, path, MapExaminer::Ask::sample);
         break;
       default:
         break;
     }
     // What the path cannot serve, because a call was refused it, is copied.
     map_.allow(path == MapPath::cached ? std::vector{path} : std::vector{path, MapPath::device_copy});
-    ask(requests_, serves_all() ? Ask::all : Ask::sample, path);
+    examiner_.ask(requests_, path);
     if (path != MapPath::hmm && path != MapPath::direct) run_kernel();  // Kernels read no pageable memory.
   }
 
@@ -201,8 +180,8 @@ class Visit {
     map_.cleanup();
     set_map(spans_);
     register_regions();
-    ask(requests_, serves_all() ? Ask::all : Ask::sample, MapPath::registered);
-    ask_whether_cached();
+    examiner_.ask(requests_, MapPath::registered);
+    examiner_.ask_whether_cached(requests_);
     run_kernel();
   }
 
@@ -212,87 +191,9 @@ class Visit {
     set_map(slice_spans(layout_, next));
     register_regions();
     rig_.decide("next_registered_bytes", map_.registered_bytes());
-    const Ask how = serves_all() ? Ask::all : Ask::sample;
-    ask(requests_, how, MapPath::registered);
-    ask(map_requests(layout_, next, page_bytes, rig_.random(2), options_.random_requests), how,
-        MapPath::registered);
-  }
-
-  /// Whether every region resolves as things are, so that asking takes nothing.
-  bool serves_all() const {
-    const Spans& regions = map_.cover().regions();
-    return std::all_of(regions.begin(), regions.end(), [&](const SpanMap::Span& region) {
-      return map_.is_cached(file_.base(), region.offset, region.bytes);
-    });
-  }
-
-  bool truth(const MapRequest& request) const {
-    const SpanMap* const map = rig_.ledger().map_named(request.foreign ? "foreign" : "model");
-    return map && map->covers(request.offset, request.bytes);
-  }
-  std::uint64_t id_of(const MapRequest& request) const {
-    return request.foreign ? foreign_.id() : rig_.ledger().map_named("model")->id;
-  }
-  const std::byte* base_of(const MapRequest& request) const {
-    return request.foreign ? foreign_.base() : file_.base();
-  }
-
-  /// sample: of what lies inside the spans only as much of each kind as is read, since it costs memory.
-  enum class Ask : std::uint8_t { all, sample };
-
-  void ask(const std::vector<MapRequest>& requests, Ask how, MapPath first_path) {
-    std::map<std::string_view, std::size_t> read;
-    std::uint64_t digest = 0;
-    for (const MapRequest& request : requests) {
-      const bool inside = truth(request);
-      const std::size_t reads_max = request.kind == "tensor" ? options_.reads : 1;
-      const bool reads =
-          request.bytes != 0 && request.bytes <= scratch_.bytes() && read[request.kind] < reads_max;
-      if (inside && how == Ask::sample && !reads && request.bytes != 0) continue;
-      const PartialMap::Answer answer = map_.resolve(base_of(request), request.offset, request.bytes);
-      if (!answer.granted && !answer.refused) continue;
-      if (how == Ask::all &&
-          answer.granted != map_.is_cached(base_of(request), request.offset, request.bytes))
-        rig_.record().violate("span_cover", "resolving and is_cached disagree on offset " +
-                                                std::to_string(request.offset) + ", " +
-                                                std::to_string(request.bytes) + " B");
-      const MapPath path = answer.granted ? answer.path : first_path;
-      rig_.record().span_answers.push_back(
-          {std::string(name(path)), id_of(request), request.offset, request.bytes, answer.granted, inside});
-      digest = Random(digest ^ request.offset ^ (request.bytes << 1) ^ answer.granted)();
-      // Nothing is there to read past the end of the file.
-      const bool in_file = request.offset <= file_.bytes() && request.bytes <= file_.bytes() - request.offset;
-      if (!answer.granted || !reads || !in_file) continue;
-      ++read[request.kind];
-      read_back(request, answer);
-    }
-    rig_.record().output_digests.push_back(digest);
-  }
-
-  void ask_whether_cached() {
-    for (const MapRequest& request : requests_) {
-      const bool yes = map_.is_cached(base_of(request), request.offset, request.bytes);
-      const bool inside = truth(request);
-      // "No" is right for what was never loaded.
-      if (yes || !inside)
-        rig_.record().span_answers.push_back({std::string(name(MapPath::is_cached)), id_of(request),
-                                              request.offset, request.bytes, yes, inside});
-    }
-  }
-
-  void read_back(const MapRequest& request, const PartialMap::Answer& answer) {
-    map_.copy_out(answer.data, request.bytes, scratch_.data());
-    must(rig_.device().stream_synchronize({}), "cudaStreamSynchronize");
-    if (!rig_.full()) return;
-    std::vector<std::byte> seen(request.bytes), expected(request.bytes);
-    must(rig_.device().memcpy(seen.data(), scratch_.data(), seen.size()), "cudaMemcpy");
-    must(rig_.device().stream_synchronize({}), "cudaStreamSynchronize");
-    file_.read(request.offset, expected);
-    const auto differ = std::mismatch(seen.begin(), seen.end(), expected.begin());
-    rig_.record().comparisons.push_back({"bytes by " + std::string(name(answer.path)),
-                                         differ.first == seen.end(),
-                                         "offset " + std::to_string(request.offset) + ": byte " +
-                                             std::to_string(differ.first - seen.begin()) + " differs"});
+    examiner_.ask(requests_, MapPath::registered);
+    examiner_.ask(map_requests(layout_, next, page_bytes, rig_.random(2), options_.random_requests),
+                  MapPath::registered);
   }
 
   /// The kernel on the first layer of the slice, its inputs where the resolver says they are.
@@ -326,6 +227,7 @@ class Visit {
   PartialMap map_;
   const std::vector<MapRequest> requests_;
   Buffer scratch_;
+  MapExaminer examiner_{rig_, map_, file_, foreign_, scratch_, options_.reads};
 };
 
 }  // namespace
