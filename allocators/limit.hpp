@@ -15,13 +15,13 @@ namespace drought {
 class Limit final : public Resource {
  public:
   struct Options {
-    std::size_t capacity_bytes = 0;  ///< Must be given.
+    std::size_t capacity_bytes = 1_GiB;
     static constexpr auto keys() { return std::tuple{key("capacity_bytes", &Options::capacity_bytes)}; }
   };
 
   /// `upstream` outlives this. Throws std::invalid_argument for a capacity of nothing.
   Limit(Resource& upstream, Options options) : upstream_(upstream), capacity_bytes_(options.capacity_bytes) {
-    if (capacity_bytes_ == 0) throw std::invalid_argument("limit: capacity_bytes must be given, and not 0");
+    if (capacity_bytes_ == 0) throw std::invalid_argument("limit: capacity_bytes must not be 0");
   }
 
   /// Bytes count as they were asked for, without what upstream rounds up.

@@ -63,7 +63,7 @@ class Checksum final : public Kernel {
 
   std::vector<Part> plan() const override {
     return {{.name = "data", .bytes = data_bytes_, .payload = false},
-            {.name = "sums", .bytes = sums_bytes, .role = Part::Role::output}};
+            {.name = "out", .bytes = sums_bytes, .role = Part::Role::output}};
   }
 
   void fill(std::size_t, std::uint64_t seed, std::span<std::byte> out) const override {
@@ -80,7 +80,7 @@ class Checksum final : public Kernel {
     const ChecksumArguments arguments{static_cast<const std::uint32_t*>(parts[0]),
                                       static_cast<std::uint32_t*>(parts[1]), shape_.words};
     const Operand operands[] = {{"data", parts[0], data_bytes_, Access::read},
-                                {"sums", parts[1], sums_bytes, Access::write}};
+                                {"out", parts[1], sums_bytes, Access::write}};
     const Bodies bodies = bodies_of<ChecksumVariants, ChecksumBlock>();
     return device.launch({.kernel = kernel_name,
                           .block = {ChecksumBlock::threads_max},

@@ -24,7 +24,9 @@ std::vector<std::string> shipped_files() {
 }
 
 Scenario shipped(const std::string& file) {
-  return parse_scenario(read_text_file(DROUGHT_SOURCE "/" + file), file, all_catalogues());
+  Scenario scenario = load_scenario(DROUGHT_SOURCE "/" + file, all_catalogues());
+  scenario.path = file;
+  return scenario;
 }
 
 std::string test_name(const testing::TestParamInfo<std::string>& info) {

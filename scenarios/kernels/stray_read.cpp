@@ -16,7 +16,7 @@ void StrayRead::run(Rig& rig) {
   const Checksum checksum({.words = std::min<std::size_t>(options_.bytes / sizeof(std::uint32_t), 1024)});
   const std::vector<Part> plan = checksum.plan();
   Buffer data(rig.memory(), {.bytes = options_.bytes, .tag = "data"});
-  const Buffer sums(rig.memory(), {.bytes = plan[1].bytes, .tag = "sums"});
+  const Buffer sums(rig.memory(), {.bytes = plan[1].bytes, .tag = "out"});
   void* const parts[] = {data.data(), sums.data()};
   {
     const Phase phase(rig, "after_free");
