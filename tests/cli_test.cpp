@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "harness/device/child.hpp"
+#include "tests/source_root.hpp"
 
 namespace drought {
 namespace {
@@ -185,7 +186,7 @@ TEST_F(Cli, ListsWhatThereIsALineEach) {
     EXPECT_EQ(run(std::string("list ") + what), 0) << what << ": " << output_;
     EXPECT_GE(std::count(output_.begin(), output_.end(), '\n'), 2) << what;
   }
-  EXPECT_EQ(run("list scenarios --in " DROUGHT_SOURCE "/scenarios"), 0) << output_;
+  EXPECT_EQ(run("list scenarios --in " + source_path("scenarios")), 0) << output_;
 }
 
 TEST_F(Cli, AnswersZeroToHelpAndVersion) {

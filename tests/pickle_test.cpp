@@ -5,6 +5,7 @@
 
 #include <fstream>
 #include <sstream>
+#include "tests/source_root.hpp"
 
 namespace drought {
 namespace {
@@ -99,7 +100,7 @@ TEST(Pickle, ReadsEveryIntegerThat64BitsHoldAndRefusesThoseBeyond) {
 }
 
 TEST(Pickle, IsRefusedInOneLineWithItsOffsetWhereverItIsCutOff) {
-  const std::string whole = file_text(std::string(DROUGHT_SOURCE) + "/tests/data/stacks.pickle");
+  const std::string whole = file_text(source_path("tests/data/stacks.pickle"));
   ASSERT_GT(whole.size(), 10'000u);
   ASSERT_NO_THROW(Document::parse("t", whole));
   for (std::size_t length = 0; length < whole.size(); ++length) {
@@ -201,7 +202,7 @@ TEST(Pickle, RefusesAStackThatDoesNotFitItsOpcodes) {
 
 TEST(Pickle, SaysWhyAFileCannotBeRead) {
   EXPECT_THROW(Document::read("/dev/zero"), TraceError);
-  EXPECT_THROW(Document::read(DROUGHT_SOURCE), TraceError);
+  EXPECT_THROW(Document::read(source_path("tests")), TraceError);
   try {
     Document::read("no/such/file.pickle");
     FAIL();

@@ -11,6 +11,7 @@
 #include "harness/scenario/table.hpp"
 #include "tests/conformance.hpp"
 #include "tests/scripted_device.hpp"
+#include "tests/source_root.hpp"
 
 namespace drought {
 namespace {
@@ -19,7 +20,7 @@ using testing::HasSubstr;
 using testing::StartsWith;
 
 std::string data(const std::string& name) {
-  return std::string(DROUGHT_SOURCE) + "/tests/data/" + name + ".pickle";
+  return source_path("tests/data/" + std::string(name) + ".pickle");
 }
 
 /// The allocator of the catalogue, as a replay makes it.

@@ -11,22 +11,21 @@
 #include "scenarios/catalogue.hpp"
 #include "tests/child_jobs.hpp"
 #include "tests/seed.hpp"
+#include "tests/source_root.hpp"
 
 namespace drought {
 namespace {
 
 /// Relative to the sources, as the command that repeats a run names them.
 std::vector<std::string> shipped_files() {
-  std::vector<std::string> files = scenario_files({DROUGHT_SOURCE "/scenarios"});
+  std::vector<std::string> files = scenario_files({source_path("scenarios")});
   for (std::string& file : files)
-    file = std::filesystem::path(file).lexically_relative(DROUGHT_SOURCE).string();
+    file = std::filesystem::path(file).lexically_relative(source_path("")).string();
   return files;
 }
 
 Scenario shipped(const std::string& file) {
-  Scenario scenario = load_scenario(DROUGHT_SOURCE "/" + file, all_catalogues());
-  scenario.path = file;
-  return scenario;
+  return parse_scenario(read_text_file(source_path(file)), file, all_catalogues());
 }
 
 std::string test_name(const testing::TestParamInfo<std::string>& info) {

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "tests/scenario_text.hpp"
+#include "tests/source_root.hpp"
 
 namespace drought {
 namespace {
@@ -195,7 +196,7 @@ INSTANTIATE_TEST_SUITE_P(Each, BadScenario, testing::ValuesIn(kMistakes),
 TEST(ScenarioFile, ThatIsMissingOrAFolderIsNamed) {
   EXPECT_THAT([] { (void)read_text_file("no/such.toml"); },
               testing::ThrowsMessage<UserError>(HasSubstr("no/such.toml: cannot be read")));
-  EXPECT_THAT([] { (void)read_text_file(DROUGHT_SOURCE "/tests"); },
+  EXPECT_THAT([] { (void)read_text_file(source_path("tests")); },
               testing::ThrowsMessage<UserError>(HasSubstr("cannot be read")));
   EXPECT_THAT([] { (void)scenario_files({"no/such"}); },
               testing::ThrowsMessage<UserError>(HasSubstr("no/such: there is no such file or folder")));

@@ -9,6 +9,7 @@
 #include "allocators/caching.hpp"
 #include "harness/trace/replay.hpp"
 #include "tests/scripted_device.hpp"
+#include "tests/source_root.hpp"
 
 namespace drought {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 using testing::HasSubstr;
 using testing::StartsWith;
 
-const std::string kStacks = std::string(DROUGHT_SOURCE) + "/tests/data/stacks.pickle";
+const std::string kStacks = source_path("tests/data/stacks.pickle");
 
 TEST(Snapshot, KeepsFramesSettingsAndBlocks) {
   const Snapshot snapshot = read_snapshot(kStacks);

@@ -17,6 +17,7 @@
 
 #include "harness/scenario/scenario.hpp"
 #include "scenarios/catalogue.hpp"
+#include "tests/source_root.hpp"
 
 namespace drought {
 namespace {
@@ -52,10 +53,10 @@ const std::vector<Source>& sources() {
   static const std::vector<Source> all = [] {
     std::vector<Source> found;
     for (const char* folder : {"harness", "allocators", "kernels", "faults", "scenarios", "tests", "ci"}) {
-      for (const auto& entry : fs::recursive_directory_iterator(fs::path(DROUGHT_SOURCE) / folder)) {
+      for (const auto& entry : fs::recursive_directory_iterator(fs::path(source_path(folder)))) {
         if (!entry.is_regular_file() || entry.path().string().find("/golden/") != std::string::npos) continue;
         std::ifstream in(entry.path(), std::ios::binary);
-        found.push_back({entry.path().lexically_relative(DROUGHT_SOURCE).string(), lines_of(in)});
+        found.push_back({entry.path().lexically_relative(source_path("")).string(), lines_of(in)});
       }
     }
     std::sort(found.begin(), found.end(), [](const Source& a, const Source& b) { return a.path < b.path; });
@@ -335,7 +336,7 @@ TEST(Tidy, HasNoExceptionForAFileThatIsNotLongOrNotThere) {
 }
 
 TEST(Tidy, FindsATitleAndAGuardInEveryScenario) {
-  for (const std::string& file : scenario_files({DROUGHT_SOURCE "/scenarios"})) {
+  for (const std::string& file : scenario_files({source_path("scenarios")})) {
     const Scenario scenario = load_scenario(file, all_catalogues());
     EXPECT_GE(scenario.title.size(), 20u) << file << ": a title is a claim";
     EXPECT_GE(scenario.guards.size(), 10u) << file << ": guards names the event";
