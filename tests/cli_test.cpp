@@ -119,7 +119,8 @@ TEST_P(CliMistake, IsAnsweredWithTwoAndOneLine) {
 INSTANTIATE_TEST_SUITE_P(
     Each, CliMistake,
     testing::Values(
-        WrongWord{"NoCommand", "", "subcommand"}, WrongWord{"UnknownCommand", "rum FILE", "unknown command 'rum'; known: run, sweep"},
+        WrongWord{"NoCommand", "", "subcommand"},
+        WrongWord{"UnknownCommand", "rum FILE", "unknown command 'rum'; known: run, sweep"},
         WrongWord{"UnknownOption", "run FILE --sede 3", "--sede"},
         WrongWord{"SeedThatIsNoNumber", "run FILE --seed many", "many"},
         WrongWord{"NegativeSeed", "run FILE --seed -1", "seed"},

@@ -3,11 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "harness/sched/random.hpp"
 #include "tests/cuda_lane.hpp"
 
 namespace drought {
@@ -24,7 +24,7 @@ TEST(CudaLaneWithoutAGpu, SaysWhyThereIsNone) {
 
 TEST_F(CudaLane, CountsUnderACapWhatTheGpuItselfCounts) {
   const auto limited = capped(40_GiB);
-  std::mt19937_64 random(42);
+  Random random(42);
   std::vector<void*> blocks;
   const std::size_t real_start = free_bytes(*device_), start = free_bytes(*limited);
   for (int step = 0; step < 400; ++step) {

@@ -1,3 +1,5 @@
+// The reader takes what pickles of traces hold, refuses every other opcode by name and place, and can
+// never be made to run anything.
 #include "harness/trace/pickle.hpp"
 
 #include <gmock/gmock.h>

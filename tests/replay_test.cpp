@@ -1,3 +1,4 @@
+// A recorded trace, replayed, gives the recorded decisions; a difference is found and named.
 #include "harness/trace/replay.hpp"
 
 #include <gmock/gmock.h>

@@ -1,3 +1,4 @@
+// A snapshot is read from the pickles of either writer; what is missing or cut off is told by its place.
 #include "harness/trace/snapshot.hpp"
 
 #include <gmock/gmock.h>

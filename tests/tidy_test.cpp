@@ -4,66 +4,24 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
 #include <functional>
-#include <iterator>
 #include <map>
 #include <regex>
 #include <set>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include "harness/scenario/scenario.hpp"
 #include "scenarios/catalogue.hpp"
 #include "tests/source_root.hpp"
+#include "tests/source_tree.hpp"
+#include "tests/tidy_bans.hpp"
 
 namespace drought {
 namespace {
 
-namespace fs = std::filesystem;
 using testing::IsEmpty;
 using testing::Not;
-
-struct Source {
-  std::string path;  ///< From the root of the sources.
-  std::vector<std::string> lines;
-
-  bool is_cpp() const {
-    return path.ends_with(".cpp") || path.ends_with(".hpp") || path.ends_with(".cu") ||
-           path.ends_with(".cuh");
-  }
-  std::string at(std::size_t line) const { return path + ":" + std::to_string(line + 1); }
-};
-
-std::vector<std::string> lines_of(std::istream& in) {
-  std::vector<std::string> lines;
-  for (std::string line; std::getline(in, line);) lines.push_back(line);
-  return lines;
-}
-
-/// A source that breaks a rule, for showing that the rule is asked.
-Source made_up(std::string path, const std::string& text) {
-  std::istringstream in(text);
-  return {std::move(path), lines_of(in)};
-}
-
-const std::vector<Source>& sources() {
-  static const std::vector<Source> all = [] {
-    std::vector<Source> found;
-    for (const char* folder : {"harness", "allocators", "kernels", "faults", "scenarios", "tests", "ci"}) {
-      for (const auto& entry : fs::recursive_directory_iterator(fs::path(source_path(folder)))) {
-        if (!entry.is_regular_file() || entry.path().string().find("/golden/") != std::string::npos) continue;
-        std::ifstream in(entry.path(), std::ios::binary);
-        found.push_back({entry.path().lexically_relative(source_path("")).string(), lines_of(in)});
-      }
-    }
-    std::sort(found.begin(), found.end(), [](const Source& a, const Source& b) { return a.path < b.path; });
-    return found;
-  }();
-  return all;
-}
 
 using Rule = std::function<void(const Source&, std::vector<std::string>& complaints)>;
 
@@ -71,23 +29,6 @@ std::vector<std::string> complaints(const Rule& rule, const std::vector<Source>&
   std::vector<std::string> all;
   for (const Source& source : of) rule(source, all);
   return all;
-}
-
-/// The first folder of a path; harness/cli counts as one of its own.
-std::string layer_of(const std::string& path) {
-  if (path.starts_with("harness/cli/")) return "cli";
-  return path.substr(0, path.find('/'));
-}
-
-/// The files that a source includes with quotes.
-std::vector<std::pair<std::size_t, std::string>> includes_of(const Source& source) {
-  std::vector<std::pair<std::size_t, std::string>> found;
-  for (std::size_t i = 0; i < source.lines.size(); ++i) {
-    const std::string& line = source.lines[i];
-    if (!line.starts_with("#include \"")) continue;
-    found.emplace_back(i, line.substr(10, line.find('"', 10) - 10));
-  }
-  return found;
 }
 
 void include_direction(const Source& source, std::vector<std::string>& complaints) {
@@ -121,7 +62,8 @@ void cuda_headers(const Source& source, std::vector<std::string>& complaints) {
 
 // Longer files, each with its reason.
 const std::map<std::string, std::string> kLongFiles{
-    {"tests/tidy_test.cpp", "one rule beside its counterexample, for every rule"},
+    {"kernels/decode_attention.hpp", "the split pass and the combine pass share one plan and one shape"},
+    {"harness/simt/host_block.cpp", "one block's threads, rendezvous and warps are one state"},
 };
 
 void file_length(const Source& source, std::vector<std::string>& complaints) {
@@ -129,11 +71,10 @@ void file_length(const Source& source, std::vector<std::string>& complaints) {
     complaints.push_back(source.path + ": " + std::to_string(source.lines.size()) + " lines, over 300");
 }
 
-/// Characters, where every byte that begins one counts.
-std::size_t width(const std::string& line) {
-  return static_cast<std::size_t>(
-      std::count_if(line.begin(), line.end(), [](char byte) { return (byte & 0xC0) != 0x80; }));
-}
+// Longer functions, each with its reason.
+const std::map<std::string, std::string> kLongFunctions{
+    {"harness/trace/pickle.cpp", "one case for each opcode"},
+};
 
 void line_length(const Source& source, std::vector<std::string>& complaints) {
   if (!source.is_cpp()) return;
@@ -147,7 +88,7 @@ void line_length(const Source& source, std::vector<std::string>& complaints) {
 // brace in its column: the layout that .clang-format gives.
 void function_length(const Source& source, std::vector<std::string>& complaints) {
   static const std::regex kNoFunction(
-      R"(^\s*(namespace|class|struct|enum|union|extern|const|static const|inline const|constexpr|static constexpr|inline constexpr|INSTANTIATE)\b)");
+      R"(^\s*(namespace|class|struct|enum|union|extern|INSTANTIATE|const|(static |inline )?const(expr)?)\b)");
   if (!source.is_cpp()) return;
   for (std::size_t i = 0; i < source.lines.size(); ++i) {
     const std::string& line = source.lines[i];
@@ -157,7 +98,7 @@ void function_length(const Source& source, std::vector<std::string>& complaints)
       continue;
     std::size_t end = i + 1;
     while (end < source.lines.size() && !source.lines[end].starts_with(std::string(indent, ' ') + "}")) ++end;
-    if (end - i + 1 > 70)
+    if (end - i + 1 > 70 && !kLongFunctions.contains(source.path))
       complaints.push_back(source.at(i) + ": a function of " + std::to_string(end - i + 1) +
                            " lines, over 70");
   }
@@ -174,47 +115,8 @@ void head_comment(const Source& source, std::vector<std::string>& complaints) {
     complaints.push_back(source.path + ": begins without saying what it is");
 }
 
-struct Ban {
-  const char* pattern;
-  const char* why;
-  std::vector<std::string> allowed;  ///< Files that may, by the beginning of their paths.
-};
-
-const std::vector<Ban>& bans() {
-  static const std::vector<Ban> kBans{
-      {R"(\bs?rand\s*\()", "chance without a seed", {}},
-      {R"(\brandom_device\b)", "chance without a seed", {}},
-      {R"(\bmt19937|\bdefault_random_engine\b)", "Random is the one source of chance", {}},
-      {R"(\bu?sleep\s*\(|\bnanosleep\b|\bsleep_for\b)",
-       "a sleep",
-       {"harness/sched/scheduler.", "tests/scheduler_test.cpp"}},
-      {R"(\bsystem_clock\b|\bhigh_resolution_clock\b)", "the wall clock", {}},
-      {R"([^_\w.]time\s*\(|\bgettimeofday\b|\bclock\s*\(\))", "the wall clock", {}},
-      {R"(\bsteady_clock\b|\bclock_gettime\b)",
-       "a clock outside the watchdog and the report's times",
-       {"harness/device/child.cpp", "harness/scenario/run.cpp", "harness/sweep/sweep.cpp",
-        "harness/cli/replay_command.cpp", "harness/trace/"}},
-      {R"(\bthis_thread\b|\bstd::j?thread\b|\bpthread_create\b|\bstd::async\b)",
-       "a thread: one runs a scenario",
-       {}},
-      {R"(\bstd::source_location\b|\bstd::(views|ranges::views)\b)", "what clang 14 does not parse", {}},
-      {R"(\b(TODO|FIXME|XXX)\b)", "work left over", {}},
-      {R"(\b\w*([Uu]tils?|[Hh]elpers?|[Mm]anager|[Cc]ommon)(_\w*)?\s*[({;=]|\b(class|struct)\s+\w*(Impl|Base|Manager|Helper|Util|Utils|Common)\b)",
-       "a name that says nothing",
-       {}},
-      {R"(\bcatch\s*\(\.\.\.\)\s*\{\s*\})", "an error caught and lost", {}},
-  };
-  return kBans;
-}
-
-/// The line without what stands in quotes or comments; what a ban is about is code.
-std::string code_of(const std::string& line) {
-  static const std::regex kQuoted(R"re("(\\.|[^"\\])*"|'(\\.|[^'\\])'|//.*$)re");
-  return std::regex_replace(line, kQuoted, "\"\"");
-}
-
 void banned_calls(const Source& source, std::vector<std::string>& complaints) {
-  if (!source.is_cpp() || source.path == "tests/tidy_test.cpp") return;
+  if (!source.is_cpp() || source.path.starts_with("tests/tidy_")) return;
   static const std::vector<std::regex> kPatterns = [] {
     std::vector<std::regex> patterns;
     for (const Ban& ban : bans()) patterns.emplace_back(ban.pattern, std::regex::optimize);
@@ -235,7 +137,7 @@ void banned_calls(const Source& source, std::vector<std::string>& complaints) {
 }
 
 void banned_file_names(const Source& source, std::vector<std::string>& complaints) {
-  static const std::regex kBanned(R"((^|[_/.])(utils?|helpers?|common|manager|impl|base|misc)([_/.]|$))");
+  static const std::regex kBanned(R"((^|[_/.])(utils?|helpers?|common|manager|impl|misc)([_/.]|$))");
   static const std::regex kWanted(R"(^[a-z0-9_/.]+$)");
   if (std::regex_search(source.path, kBanned))
     complaints.push_back(source.path + ": a name that says nothing");
@@ -278,11 +180,30 @@ void listed_in_catalogue(const Source& source, std::vector<std::string>& complai
 
 TEST(Tidy, SeesTheSources) { EXPECT_GT(sources().size(), 100u); }
 
+using Judge = void (*)(const Source&, std::vector<std::string>&);
+
 struct NamedRule {
   const char* name;
-  void (*rule)(const Source&, std::vector<std::string>&);
-  const char* path;  ///< Of a text that breaks it.
-  const char* broken;
+  Judge judge;
+};
+
+constexpr NamedRule kRules[] = {
+    {"IncludesGoOneWay", include_direction},
+    {"CudaHeadersStayInTheirFolders", cuda_headers},
+    {"FilesStayWithin300Lines", file_length},
+    {"LinesStayWithin110Columns", line_length},
+    {"FunctionsStayWithin70Lines", function_length},
+    {"FilesSayWhatTheyAre", head_comment},
+    {"NothingBannedIsCalledOrNamed", banned_calls},
+    {"FileNamesSaySomething", banned_file_names},
+    {"EverythingIsInItsCatalogue", listed_in_catalogue},
+};
+
+struct BrokenSource {
+  const char* name;
+  Judge judge;
+  const char* path;
+  const char* text;
 };
 
 std::string long_function() {
@@ -294,12 +215,14 @@ std::string long_function() {
 const std::string kLongFile(301, '\n'), kLongLine = "// x\n" + std::string(111, 'x'),
                                         kLongFunction = long_function();
 
-const std::vector<NamedRule> kRules{
+const std::vector<BrokenSource> kBroken{
     {"IncludesGoOneWay", include_direction, "harness/memory/x.hpp", "#include \"allocators/bump.hpp\""},
     {"IncludesNeverGoSideways", include_direction, "faults/x.hpp", "#include \"allocators/bump.hpp\""},
     {"TheCoreNeverIncludesTheCommandLine", include_direction, "harness/sweep/x.cpp",
      "#include \"harness/cli/commands.hpp\""},
-    {"CudaHeadersStayInTheirFolders", cuda_headers, "allocators/x.hpp", "#include <cuda_runtime.h>"},
+    {"CudaHeadersStayInTheirFolders", cuda_headers, "allocators/x.hpp",
+     "#include <"
+     "cuda_runtime.h>"},
     {"FilesStayUnder300Lines", file_length, "harness/x.cpp", kLongFile.c_str()},
     {"LinesStayWithin110Columns", line_length, "harness/x.cpp", kLongLine.c_str()},
     {"FunctionsStayUnder70Lines", function_length, "harness/x.cpp", kLongFunction.c_str()},
@@ -318,12 +241,23 @@ const std::vector<NamedRule> kRules{
 };
 
 class TidyRule : public testing::TestWithParam<NamedRule> {};
-TEST_P(TidyRule, HoldsEverywhere) { EXPECT_THAT(complaints(GetParam().rule), IsEmpty()); }
-TEST_P(TidyRule, IsSeenToBeBroken) {
-  EXPECT_THAT(complaints(GetParam().rule, {made_up(GetParam().path, GetParam().broken)}), Not(IsEmpty()));
-}
+TEST_P(TidyRule, HoldsEverywhere) { EXPECT_THAT(complaints(GetParam().judge), IsEmpty()); }
 INSTANTIATE_TEST_SUITE_P(Each, TidyRule, testing::ValuesIn(kRules),
                          [](const auto& info) { return std::string(info.param.name); });
+
+class TidyCanary : public testing::TestWithParam<BrokenSource> {};
+TEST_P(TidyCanary, IsNoticed) {
+  EXPECT_THAT(complaints(GetParam().judge, {made_up(GetParam().path, GetParam().text)}), Not(IsEmpty()));
+}
+INSTANTIATE_TEST_SUITE_P(Each, TidyCanary, testing::ValuesIn(kBroken),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+TEST(Tidy, HasACanaryForEachOfItsRules) {
+  for (const NamedRule& rule : kRules)
+    EXPECT_TRUE(std::any_of(kBroken.begin(), kBroken.end(), [&](const BrokenSource& broken) {
+      return broken.judge == rule.judge;
+    })) << rule.name;
+}
 
 TEST(Tidy, HasNoExceptionForAFileThatIsNotLongOrNotThere) {
   for (const auto& [path, reason] : kLongFiles) {

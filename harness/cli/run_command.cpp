@@ -1,3 +1,5 @@
+// `drought run`: scenario files and folders, a line each and a table last; and the words that the other
+// commands share with it.
 #include <CLI/CLI.hpp>
 #include <iostream>
 

@@ -1,3 +1,4 @@
+// The device side of the probe: nvcc compiles this file and no other of the probe's.
 #include "harness/device/cuda_probe.hpp"
 
 namespace drought {

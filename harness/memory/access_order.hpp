@@ -44,7 +44,8 @@ class AccessOrder {
   std::size_t index_of(Stream stream);
   static void join(Clock& into, const Clock& from);
   bool ordered_before(const Touch& access, const Clock& clock) const;
-  void touch(const Operand& operand, const Touch& access, const Clock& clock, std::vector<std::string>& races);
+  void touch(const Operand& operand, const Touch& access, const Clock& clock,
+             std::vector<std::string>& races);
   void split_at(std::uintptr_t address);
 
   std::unordered_map<std::uint64_t, std::size_t> index_;  ///< Stream id to clock index.

@@ -1,3 +1,4 @@
+// One link of a chain at work: every block is checked as it is lent and as it comes back.
 #include <algorithm>
 
 #include "harness/device/device.hpp"

@@ -46,16 +46,18 @@ struct DeviceSection {
   std::uint64_t steps_max = 10'000'000;
   bool isolate = false;                     ///< Runs in a process of its own: it may end its context.
   static constexpr auto keys() {
-    return std::tuple{key("profile", &DeviceSection::profile), key("capacity_bytes", &DeviceSection::capacity_bytes),
-                      key("count", &DeviceSection::count),     key("work", &DeviceSection::work),
-                      key("lanes", &DeviceSection::lanes),     key("peer_bytes", &DeviceSection::peer_bytes),
-                      key("steps_max", &DeviceSection::steps_max), key("isolate", &DeviceSection::isolate)};
+    return std::tuple{
+        key("profile", &DeviceSection::profile),     key("capacity_bytes", &DeviceSection::capacity_bytes),
+        key("count", &DeviceSection::count),         key("work", &DeviceSection::work),
+        key("lanes", &DeviceSection::lanes),         key("peer_bytes", &DeviceSection::peer_bytes),
+        key("steps_max", &DeviceSection::steps_max), key("isolate", &DeviceSection::isolate)};
   }
 };
 
 struct SweepSection {
   std::size_t points_max = 2000;   ///< More are thinned to this many by a fixed seed.
-  std::vector<std::string> skip;   ///< Sites (globs) that a sweep leaves alone here, each with a reason in `why`.
+  std::vector<std::string>
+      skip;  ///< Sites (globs) that a sweep leaves alone here, each with a reason in `why`.
   std::string why;
   static constexpr auto keys() {
     return std::tuple{key("points_max", &SweepSection::points_max), key("skip", &SweepSection::skip),

@@ -43,11 +43,12 @@ struct SweepResult {
   std::map<std::string, std::uint64_t> verdicts;
   std::vector<SweepFailure> failures;
   double wall_ms = 0;
-  std::string why;            ///< Set when the sweep itself could not be: the unswept run fails, nothing struck.
+  std::string why;  ///< Set when the sweep itself could not be: the unswept run fails, nothing struck.
   bool good() const { return failures.empty() && why.empty(); }
 };
 
 /// Mutants and scenarios of another lane are not swept: the caller leaves them out.
-SweepResult sweep_scenario(const Scenario& scenario, const Catalogues& catalogues, const SweepOptions& options);
+SweepResult sweep_scenario(const Scenario& scenario, const Catalogues& catalogues,
+                           const SweepOptions& options);
 
 }  // namespace drought

@@ -71,7 +71,8 @@ void KernelCall::verify() {
   must(device.stream_synchronize(where_.stream), "cudaStreamSynchronize");
   if (!rig_.full()) return;
   for (std::size_t i = 0; i < plan_.size(); ++i) {
-    if (plan_[i].role == Part::Role::output) outputs_.insert(outputs_.end(), host_[i].begin(), host_[i].end());
+    if (plan_[i].role == Part::Role::output)
+      outputs_.insert(outputs_.end(), host_[i].begin(), host_[i].end());
   }
   const Comparison comparison = kernel_.compare(views());
   rig_.record().comparisons.push_back({std::string(kernel_.name()), comparison.within, comparison.text});
