@@ -20,11 +20,14 @@ class ErrorCode final : public Fault {
   struct Options {
     std::string error;   ///< The CUDA name; empty: the first error that the call documents.
     bool after = false;  ///< The call is made all the same.
-    static constexpr auto keys() { return std::tuple{key("error", &Options::error), key("after", &Options::after)}; }
+    static constexpr auto keys() {
+      return std::tuple{key("error", &Options::error), key("after", &Options::after)};
+    }
   };
   /// Throws std::invalid_argument for an error that is not known.
   explicit ErrorCode(Options options)
-      : after_(options.after), error_(options.error.empty() ? Status::success : status_from_name(options.error)) {
+      : after_(options.after),
+        error_(options.error.empty() ? Status::success : status_from_name(options.error)) {
     if (!options.error.empty() && error_ == Status::success)
       throw std::invalid_argument("error 'cudaSuccess' is no error");
   }

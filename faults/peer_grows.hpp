@@ -30,7 +30,8 @@ class PeerGrows final : public Fault {
     const std::size_t room = info.free_bytes > context ? info.free_bytes - context : 0;
     const std::size_t spare = room > options_.leave_bytes ? room - options_.leave_bytes : 0;
     const std::size_t taken = options_.bytes != 0 ? std::min(options_.bytes, room) : spare;
-    if (scene.device.set_peer("fault:peer_grows", held_bytes_ + taken) == Status::success) held_bytes_ += taken;
+    if (scene.device.set_peer("fault:peer_grows", held_bytes_ + taken) == Status::success)
+      held_bytes_ += taken;
   }
   void release(Scene& scene) noexcept override {
     if (held_bytes_ != 0) (void)scene.device.set_peer("fault:peer_grows", 0);

@@ -78,7 +78,8 @@ TEST_F(LedgerTest, DoesNotClaimToKnowWhereABufferWentThatLeftItsScope) {
     const Buffer block(pool_, {.bytes = 1000, .tag = "kv_buffer"});
     gone = block.data();
   }
-  EXPECT_THAT(objection(gone, 8), HasSubstr("was freed with its buffer, allocated at tests/ledger_test.cpp:"));
+  EXPECT_THAT(objection(gone, 8),
+              HasSubstr("was freed with its buffer, allocated at tests/ledger_test.cpp:"));
 }
 
 TEST_F(LedgerTest, RefusesAForeignOperandOfALaunchAndLeavesThatOfACopyToTheDevice) {

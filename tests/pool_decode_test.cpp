@@ -140,7 +140,8 @@ TEST(BesideTheChain, NothingStandsThatNeedsAnUpstream) {
 
 TEST(Limit, OfNothingIsTheUsersMistake) {
   try {
-    run_text("title = 'a test'\n[[resource]]\nkind = 'limit'\ncapacity_bytes = 0\n[workload]\nkind = 'churn'\n");
+    run_text(
+        "title = 'a test'\n[[resource]]\nkind = 'limit'\ncapacity_bytes = 0\n[workload]\nkind = 'churn'\n");
     FAIL() << "accepted";
   } catch (const UserError& error) {
     EXPECT_STREQ(error.what(), "test.toml:2:1: limit: capacity_bytes must not be 0");

@@ -69,13 +69,17 @@ CheckResult retry_cap(const Record& record, const Outcome& outcome) {
   };
   for (const Attempt& attempt : record.attempts) {
     const std::string which = "'" + attempt.what + "' attempt " + std::to_string(attempt.number);
-    if (attempt.number > attempt.cap) fail(result, which + " is over the cap of " + std::to_string(attempt.cap));
-    const Attempt* const before = attempt.number > 1 && last.count(attempt.what) ? last[attempt.what] : nullptr;
+    if (attempt.number > attempt.cap)
+      fail(result, which + " is over the cap of " + std::to_string(attempt.cap));
+    const Attempt* const before =
+        attempt.number > 1 && last.count(attempt.what) ? last[attempt.what] : nullptr;
     if (before) {
-      if (before->end == Attempt::End::other_error) fail(result, which + " retries what was not a lack of memory");
+      if (before->end == Attempt::End::other_error)
+        fail(result, which + " retries what was not a lack of memory");
       if (before->end == Attempt::End::succeeded) fail(result, which + " retries what had succeeded");
-      if (attempt.size > before->size) fail(result, which + " grew from " + std::to_string(before->size) + " to " +
-                                                        std::to_string(attempt.size));
+      if (attempt.size > before->size)
+        fail(result,
+             which + " grew from " + std::to_string(before->size) + " to " + std::to_string(attempt.size));
     }
     if (attempt.number == 1 && last.count(attempt.what)) gave_up(*last[attempt.what], "and went on");
     last[attempt.what] = &attempt;
@@ -85,8 +89,9 @@ CheckResult retry_cap(const Record& record, const Outcome& outcome) {
 }
 
 CheckResult span_cover(const Record& record, const Outcome&) {
-  CheckResult result = violations("span_cover", record, record.span_answers.size() + record.map_states.size() +
-                                                            record.judged_registrations);
+  CheckResult result =
+      violations("span_cover", record,
+                 record.span_answers.size() + record.map_states.size() + record.judged_registrations);
   for (const StateMark& mark : record.map_states)
     if (mark.before != mark.after) fail(result, "the state of the map did not stay as it was: " + mark.what);
   for (const SpanAnswer& answer : record.span_answers)

@@ -66,7 +66,11 @@ int list(const Arguments& arguments, const Catalogues& catalogues) {
   }
   if (!arguments.json.empty()) {
     std::ofstream out(arguments.json);
-    out << nlohmann::json{{"command", "list"}, {"seed", 1}, {"version", DROUGHT_VERSION}, {"results", results}}.dump(2)
+    out << nlohmann::json{{"command", "list"},
+                          {"seed", 1},
+                          {"version", DROUGHT_VERSION},
+                          {"results", results}}
+               .dump(2)
         << '\n';
     if (!out.flush()) throw UserError(arguments.json + ": cannot be written");
   }
@@ -78,7 +82,9 @@ int list(const Arguments& arguments, const Catalogues& catalogues) {
 Chosen add_list_command(CLI::App& app, const Catalogues& catalogues) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("list", "What there is, a line each");
-  command->add_option("what", arguments->what, "devices, allocators, kernels, faults, workloads, checks, scenarios")
+  command
+      ->add_option("what", arguments->what,
+                   "devices, allocators, kernels, faults, workloads, checks, scenarios")
       ->required();
   command->add_option("--in", arguments->paths, "Folders to list scenarios of");
   command->add_option("--json", arguments->json, "Writes the list to this file");

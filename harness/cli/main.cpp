@@ -17,7 +17,8 @@ int scenario_job(std::istream& input, std::ostream& record) {
 
 int run_cli(int argc, char** argv) {
   const Catalogues& catalogues = all_catalogues();
-  CLI::App app{"Runs real GPU kernels and memory managers while memory runs out, and says whether they survive."};
+  CLI::App app{
+      "Runs real GPU kernels and memory managers while memory runs out, and says whether they survive."};
   app.name("drought");
   app.set_version_flag("--version", std::string(DROUGHT_VERSION));
   app.require_subcommand(1);

@@ -16,9 +16,8 @@ ReplayResult replay_one(const std::string& trace, const AllocatorEntry& allocato
   // An allocator that wants a device gets an empty one; its segments come from the trace all the same.
   const auto device = make_host_device(profile_named("h200"), {.work = Device::Work::shapes});
   try {
-    return replay_file(trace, [&](Resource& upstream) {
-      return allocator.make(Table("replay", {}), &upstream, *device);
-    });
+    return replay_file(
+        trace, [&](Resource& upstream) { return allocator.make(Table("replay", {}), &upstream, *device); });
   } catch (const TraceError& error) {
     throw UserError(error.what());
   }
@@ -27,7 +26,8 @@ ReplayResult replay_one(const std::string& trace, const AllocatorEntry& allocato
 int replay(const Arguments& arguments, const Catalogues& catalogues) {
   const AllocatorEntry* const allocator = find_entry(catalogues.allocators, arguments.allocator);
   if (!allocator)
-    Table("--allocator", {1, 1}).fail_unknown({1, 1}, "allocator", arguments.allocator, names_of(catalogues.allocators));
+    Table("--allocator", {1, 1})
+        .fail_unknown({1, 1}, "allocator", arguments.allocator, names_of(catalogues.allocators));
   std::vector<ReplayResult> results;
   bool all_good = true;
   for (const std::string& trace : arguments.traces) {
@@ -43,7 +43,8 @@ int replay(const Arguments& arguments, const Catalogues& catalogues) {
 
 Chosen add_replay_command(CLI::App& app, const Catalogues& catalogues) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("replay", "Replays recorded traces through an allocator, decision for decision");
+  CLI::App* command =
+      app.add_subcommand("replay", "Replays recorded traces through an allocator, decision for decision");
   command->add_option("traces", arguments->traces, "PyTorch memory snapshots (pickles)")->required();
   command->add_option("--allocator", arguments->allocator, "Of the catalogue; caching is PyTorch's");
   command->add_option("--json", arguments->json, "Writes the results to this file");

@@ -76,9 +76,11 @@ Site site_of_user(const std::string& word) {
 
 Chosen add_sweep_command(CLI::App& app, const Catalogues& catalogues) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("sweep", "Strikes every call that a fault could strike, one run each");
+  CLI::App* command =
+      app.add_subcommand("sweep", "Strikes every call that a fault could strike, one run each");
   command->add_option("paths", arguments->paths, "Files and folders")->required();
-  command->add_option("--fault", arguments->fault, "The kind of fault; default: what each call documents first");
+  command->add_option("--fault", arguments->fault,
+                      "The kind of fault; default: what each call documents first");
   command->add_option("--site", arguments->site, "Only sites that match this glob");
   command->add_flag("--once", arguments->once, "Only strikes that end after one call");
   command->add_flag("--forever", arguments->forever, "Only strikes that go on");

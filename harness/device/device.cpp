@@ -61,7 +61,8 @@ Status Device::host_register(const void* begin, std::size_t bytes, HostRegistrat
 }
 
 Status Device::host_unregister(const void* begin) {
-  return through({.site = Site::cudaHostUnregister, .data = begin}, [&] { return do_host_unregister(begin); });
+  return through({.site = Site::cudaHostUnregister, .data = begin},
+                 [&] { return do_host_unregister(begin); });
 }
 
 Status Device::mem_create(MemoryHandle& out, std::size_t bytes, Tag tag) {
@@ -107,7 +108,8 @@ Status Device::stream_create(Stream& out) {
 }
 
 Status Device::stream_destroy(Stream stream) {
-  return through({.site = Site::cudaStreamDestroy, .stream = stream}, [&] { return do_stream_destroy(stream); });
+  return through({.site = Site::cudaStreamDestroy, .stream = stream},
+                 [&] { return do_stream_destroy(stream); });
 }
 
 Status Device::stream_synchronize(Stream stream) {
@@ -125,7 +127,8 @@ Status Device::event_create(Event& out) {
 }
 
 Status Device::event_destroy(Event event) {
-  return through({.site = Site::cudaEventDestroy, .event = event.id}, [&] { return do_event_destroy(event); });
+  return through({.site = Site::cudaEventDestroy, .event = event.id},
+                 [&] { return do_event_destroy(event); });
 }
 
 Status Device::event_record(Event event, Stream stream) {
@@ -148,14 +151,16 @@ Status Device::synchronize() {
 
 Status Device::memset(void* to, std::uint8_t value, std::size_t bytes, Stream stream) {
   const Operand operands[] = {{"to", to, bytes, Access::write}};
-  return through({.site = Site::cudaMemset, .bytes = bytes, .stream = stream, .data = to, .operands = operands},
-                 [&] { return do_memset(to, value, bytes, stream); });
+  return through(
+      {.site = Site::cudaMemset, .bytes = bytes, .stream = stream, .data = to, .operands = operands},
+      [&] { return do_memset(to, value, bytes, stream); });
 }
 
 Status Device::memcpy(void* to, const void* from, std::size_t bytes, Stream stream) {
   const Operand operands[] = {{"to", to, bytes, Access::write}, {"from", from, bytes, Access::read}};
-  return through({.site = Site::cudaMemcpy, .bytes = bytes, .stream = stream, .data = to, .operands = operands},
-                 [&] { return do_memcpy(to, from, bytes, stream); });
+  return through(
+      {.site = Site::cudaMemcpy, .bytes = bytes, .stream = stream, .data = to, .operands = operands},
+      [&] { return do_memcpy(to, from, bytes, stream); });
 }
 
 Status Device::launch(const Launch& launch) {

@@ -20,12 +20,21 @@ namespace drought {
 
 enum class Lane : std::uint8_t { host, cuda };
 
-struct Event { std::uint64_t id = 0; };
-struct MemoryHandle { std::uint64_t id = 0; };  ///< cuMemCreate's physical memory; 0 is none.
-struct MemInfo { std::size_t free_bytes = 0, total_bytes = 0; };
+struct Event {
+  std::uint64_t id = 0;
+};
+struct MemoryHandle {
+  std::uint64_t id = 0;
+};  ///< cuMemCreate's physical memory; 0 is none.
+struct MemInfo {
+  std::size_t free_bytes = 0, total_bytes = 0;
+};
 enum class Protection : std::uint8_t { none, read, read_write };
 enum class PointerKind : std::uint8_t { unregistered, host, device };
-struct HostRegistration { bool mapped = true; bool read_only = false; };
+struct HostRegistration {
+  bool mapped = true;
+  bool read_only = false;
+};
 
 class Device {
  public:

@@ -13,8 +13,15 @@ constexpr std::string_view kH200s = "total and SM count: NVIDIA datasheet; the r
 constexpr std::array<Profile, 6> kProfiles{{
     {.name = "h200", .source = kMeasured},
     {.name = "h100-80g", .source = kH200s, .total_bytes = 81559_MiB},
-    {.name = "a100-40g", .source = kH200s, .total_bytes = 40960_MiB, .shared_bytes_max = 163_KiB, .sm_count = 108},
-    {.name = "rtx4090-24g", .source = kH200s, .total_bytes = 24564_MiB, .shared_bytes_max = 99_KiB,
+    {.name = "a100-40g",
+     .source = kH200s,
+     .total_bytes = 40960_MiB,
+     .shared_bytes_max = 163_KiB,
+     .sm_count = 108},
+    {.name = "rtx4090-24g",
+     .source = kH200s,
+     .total_bytes = 24564_MiB,
+     .shared_bytes_max = 99_KiB,
      .sm_count = 128},
     {.name = "rx9070-16g",
      .source = "total as ROCm reports a 16 GB RDNA4 card (lemonade-sdk/lemonade 79); no VMM is HIP's default "
@@ -24,8 +31,9 @@ constexpr std::array<Profile, 6> kProfiles{{
      .sm_count = 56,
      .has_vmm = false},
     {.name = "dgx-spark-128g",
-     .source = "visible memory from antirez/ds4 293 (121.6 to 121.7 GiB); one memory for both; the rest is the "
-               "H200's",
+     .source =
+         "visible memory from antirez/ds4 293 (121.6 to 121.7 GiB); one memory for both; the rest is the "
+         "H200's",
      .total_bytes = 124'600_MiB,
      .shared_bytes_max = 99_KiB,
      .sm_count = 48,

@@ -57,7 +57,8 @@ void AccessOrder::touch(const Operand& operand, const Touch& access, const Clock
       it = ranges_.emplace_hint(it, at, Range{gap_end, {}, {}});
     }
     Range& range = it->second;
-    if (range.write.stream != access.stream && !ordered_before(range.write, clock)) report(range.write, "wrote");
+    if (range.write.stream != access.stream && !ordered_before(range.write, clock))
+      report(range.write, "wrote");
     if (writes) {
       for (const AccessOrder::Touch& read : range.reads)
         if (read.stream != access.stream && !ordered_before(read, clock)) report(read, "read");
@@ -79,7 +80,8 @@ void AccessOrder::touch(const Operand& operand, const Touch& access, const Clock
 
 std::vector<std::string> AccessOrder::note(const Call& call) {
   std::vector<std::string> races;
-  if (call.site != Site::launch && call.site != Site::cudaMemset && call.site != Site::cudaMemcpy) return races;
+  if (call.site != Site::launch && call.site != Site::cudaMemset && call.site != Site::cudaMemcpy)
+    return races;
   const std::size_t mine = index_of(call.stream);
   // The legacy default stream waits for every stream, and every stream waits for it.
   if (call.stream.id == 0) {
@@ -94,7 +96,8 @@ std::vector<std::string> AccessOrder::note(const Call& call) {
   ++clock[mine];
   const std::string_view what = call.site == Site::launch ? call.kernel : name(call.site);
   for (const Operand& operand : call.operands)
-    touch(operand, {mine, clock[mine], std::string(what) + " '" + std::string(operand.name) + "'"}, clock, races);
+    touch(operand, {mine, clock[mine], std::string(what) + " '" + std::string(operand.name) + "'"}, clock,
+          races);
   return races;
 }
 
@@ -118,7 +121,8 @@ void AccessOrder::completed(const Call& call) {
     }
     case Site::cudaStreamWaitEvent: {
       const std::size_t waiting = index_of(call.stream);
-      if (const auto event = events_.find(call.event); event != events_.end()) join(clocks_[waiting], event->second);
+      if (const auto event = events_.find(call.event); event != events_.end())
+        join(clocks_[waiting], event->second);
       break;
     }
     case Site::cudaEventQuery:

@@ -33,7 +33,7 @@ class AccessOrder {
   struct Touch {
     std::size_t stream = 0;  ///< Index of the stream's clock; 0 is the host.
     std::uint64_t tick = 0;
-    std::string who;         ///< "decode_attention 'out'".
+    std::string who;  ///< "decode_attention 'out'".
   };
   struct Range {
     std::uintptr_t end = 0;
@@ -44,7 +44,8 @@ class AccessOrder {
   std::size_t index_of(Stream stream);
   static void join(Clock& into, const Clock& from);
   bool ordered_before(const Touch& access, const Clock& clock) const;
-  void touch(const Operand& operand, const Touch& access, const Clock& clock, std::vector<std::string>& races);
+  void touch(const Operand& operand, const Touch& access, const Clock& clock,
+             std::vector<std::string>& races);
   void split_at(std::uintptr_t address);
 
   std::unordered_map<std::uint64_t, std::size_t> index_;  ///< Stream id to clock index.

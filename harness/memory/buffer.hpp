@@ -28,7 +28,8 @@ struct Block {
 class Lease {
  public:
   Lease() = default;
-  Lease(std::shared_ptr<Block> block, std::string holder) : block_(std::move(block)), holder_(std::move(holder)) {
+  Lease(std::shared_ptr<Block> block, std::string holder)
+      : block_(std::move(block)), holder_(std::move(holder)) {
     if (block_) block_->resource->lease_changed(block_->data, holder_, true);
   }
   Lease(Lease&&) noexcept = default;

@@ -58,7 +58,8 @@ void write_results(const std::string& path, const std::string& command, std::uin
 }  // namespace
 
 void print_line(std::ostream& out, const RunResult& result) {
-  out << std::left << std::setw(14) << name(result.verdict) << result.scenario << "  " << result.title << '\n';
+  out << std::left << std::setw(14) << name(result.verdict) << result.scenario << "  " << result.title
+      << '\n';
   if (!result.why.empty()) out << std::string(14, ' ') << result.why << '\n';
   if (!is_good(result.verdict)) out << std::string(14, ' ') << "repeat: " << result.repeat << '\n';
 }
@@ -72,7 +73,8 @@ void print_table(std::ostream& out, const std::vector<RunResult>& results) {
     wall_ms += result.wall_ms;
     calls += result.calls;
   }
-  out << '\n' << std::left << std::setw(16) << "verdict" << std::right << std::setw(10) << "scenarios" << '\n';
+  out << '\n'
+      << std::left << std::setw(16) << "verdict" << std::right << std::setw(10) << "scenarios" << '\n';
   for (const auto& [verdict, count] : counts)
     out << std::left << std::setw(16) << verdict << std::right << std::setw(10) << count << '\n';
   out << std::left << std::setw(16) << "all" << std::right << std::setw(10) << results.size() << "  " << calls
@@ -117,9 +119,10 @@ void print_line(std::ostream& out, const ReplayResult& result) {
                                   : std::to_string(*result.differences) + " differences";
   out << std::left << std::setw(16) << verdict << result.trace << "  " << result.events << " events, "
       << result.compared << " compared, " << result.inferred.empty_cache << " empty_cache inferred, peak "
-      << format_bytes(result.peak_reserved_bytes) << ", " << std::fixed << std::setprecision(0) << result.ns_per_op
-      << " ns an operation\n";
-  if (!result.first_difference.empty()) out << std::string(16, ' ') << "first: " << result.first_difference << '\n';
+      << format_bytes(result.peak_reserved_bytes) << ", " << std::fixed << std::setprecision(0)
+      << result.ns_per_op << " ns an operation\n";
+  if (!result.first_difference.empty())
+    out << std::string(16, ' ') << "first: " << result.first_difference << '\n';
 }
 
 void write_json(const std::string& path, const std::string& command, std::uint64_t seed,

@@ -29,7 +29,8 @@ std::string wrong_expectation(const Scenario& scenario, const RunResult& result,
   if (result.outcome.message.find(expect.message) == std::string::npos)
     return "expected a message with '" + expect.message + "', came '" + result.outcome.message + "'";
   if (expect.attempts >= 0 && static_cast<std::size_t>(expect.attempts) != result.attempts)
-    return "expected " + std::to_string(expect.attempts) + " attempts, came " + std::to_string(result.attempts);
+    return "expected " + std::to_string(expect.attempts) + " attempts, came " +
+           std::to_string(result.attempts);
   for (const CheckResult& check : result.checks)
     if (check.looked_at == 0 &&
         std::find(expect.checks.begin(), expect.checks.end(), check.name) != expect.checks.end())
@@ -96,7 +97,8 @@ bool is_good(Verdict verdict) {
 }
 
 std::string option_text(Lane lane, std::uint64_t seed) {
-  return std::string(lane == Lane::cuda ? " --device cuda" : "") + (seed == 1 ? "" : " --seed " + std::to_string(seed));
+  return std::string(lane == Lane::cuda ? " --device cuda" : "") +
+         (seed == 1 ? "" : " --seed " + std::to_string(seed));
 }
 
 Outcome run_workload(const Scenario& scenario, Rig& rig) {
@@ -120,7 +122,8 @@ Outcome run_workload(const Scenario& scenario, Rig& rig) {
   return outcome;
 }
 
-std::vector<CheckResult> finish_checks(const Catalogues& catalogues, const Record& record, const Outcome& outcome) {
+std::vector<CheckResult> finish_checks(const Catalogues& catalogues, const Record& record,
+                                       const Outcome& outcome) {
   std::vector<CheckResult> results;
   for (const CheckEntry& check : catalogues.checks) results.push_back(check.finish(record, outcome));
   return results;
@@ -130,8 +133,8 @@ std::string swallowed_error(const Record& record, const Outcome& outcome) {
   if (outcome.kind != Outcome::Kind::completed || !record.fallbacks.empty()) return {};
   for (const Strike& strike : record.strikes) {
     if (!strike.error || strike.retried || gives_back(strike.site)) continue;
-    return "the error struck at call " + std::to_string(strike.call) + ", " + std::string(name(strike.site)) + " of " +
-           std::to_string(strike.bytes) + " B" +
+    return "the error struck at call " + std::to_string(strike.call) + ", " + std::string(name(strike.site)) +
+           " of " + std::to_string(strike.bytes) + " B" +
            (strike.tag.view().empty() ? "" : " for '" + std::string(strike.tag.view()) + "'") +
            ", was neither returned nor retried";
   }
@@ -157,14 +160,16 @@ RunResult run_scenario(const Scenario& scenario, const Catalogues& catalogues, c
   rig.ledger().mark_end();
   rig.close();
   const Record& record = rig.record();
-  for (const ArmedFault& fault : rig.plan().armed()) result.faults.push_back({fault.kind, true, fault.struck});
+  for (const ArmedFault& fault : rig.plan().armed())
+    result.faults.push_back({fault.kind, true, fault.struck});
   result.checks = finish_checks(catalogues, record, result.outcome);
   result.attempts = record.attempts.size();
   result.peak_bytes = record.peak_bytes;
   result.calls = rig.calls();
   result.decisions = record.decisions;
   judge(scenario, record, result);
-  result.wall_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - started).count();
+  result.wall_ms =
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - started).count();
   return result;
 }
 

@@ -44,7 +44,8 @@ struct RunOptions {
 Outcome run_workload(const Scenario& scenario, Rig& rig);
 
 /// Every check of the catalogue over one run.
-std::vector<CheckResult> finish_checks(const Catalogues& catalogues, const Record& record, const Outcome& outcome);
+std::vector<CheckResult> finish_checks(const Catalogues& catalogues, const Record& record,
+                                       const Outcome& outcome);
 
 /// An error from a strike that nobody returned, retried or recorded as a fallback; empty when none was.
 std::string swallowed_error(const Record& record, const Outcome& outcome);

@@ -38,24 +38,26 @@ struct Expectation {
 
 struct DeviceSection {
   std::string profile = "h200";
-  std::size_t capacity_bytes = 0;           ///< 0: the profile's.
-  int count = 1;                            ///< One a rank.
-  std::string work = "full";                ///< full or shapes.
+  std::size_t capacity_bytes = 0;  ///< 0: the profile's.
+  int count = 1;                   ///< One a rank.
+  std::string work = "full";       ///< full or shapes.
   std::vector<std::string> lanes{"host", "cuda"};
-  std::vector<std::size_t> peer_bytes;      ///< Other processes that hold this much from the start.
+  std::vector<std::size_t> peer_bytes;  ///< Other processes that hold this much from the start.
   std::uint64_t steps_max = 10'000'000;
-  bool isolate = false;                     ///< Runs in a process of its own: it may end its context.
+  bool isolate = false;  ///< Runs in a process of its own: it may end its context.
   static constexpr auto keys() {
-    return std::tuple{key("profile", &DeviceSection::profile), key("capacity_bytes", &DeviceSection::capacity_bytes),
-                      key("count", &DeviceSection::count),     key("work", &DeviceSection::work),
-                      key("lanes", &DeviceSection::lanes),     key("peer_bytes", &DeviceSection::peer_bytes),
-                      key("steps_max", &DeviceSection::steps_max), key("isolate", &DeviceSection::isolate)};
+    return std::tuple{
+        key("profile", &DeviceSection::profile),     key("capacity_bytes", &DeviceSection::capacity_bytes),
+        key("count", &DeviceSection::count),         key("work", &DeviceSection::work),
+        key("lanes", &DeviceSection::lanes),         key("peer_bytes", &DeviceSection::peer_bytes),
+        key("steps_max", &DeviceSection::steps_max), key("isolate", &DeviceSection::isolate)};
   }
 };
 
 struct SweepSection {
-  std::size_t points_max = 2000;   ///< More are thinned to this many by a fixed seed.
-  std::vector<std::string> skip;   ///< Sites (globs) that a sweep leaves alone here, each with a reason in `why`.
+  std::size_t points_max = 2000;  ///< More are thinned to this many by a fixed seed.
+  std::vector<std::string>
+      skip;  ///< Sites (globs) that a sweep leaves alone here, each with a reason in `why`.
   std::string why;
   static constexpr auto keys() {
     return std::tuple{key("points_max", &SweepSection::points_max), key("skip", &SweepSection::skip),
@@ -79,7 +81,7 @@ struct FaultSection {
 
 struct Scenario {
   std::string path, title, guards;
-  std::string text;              ///< The file.
+  std::string text;  ///< The file.
   DeviceSection device;
   std::vector<Component> resources;  ///< Those beside the chain, then the chain, base first.
   Component workload;

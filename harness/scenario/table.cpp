@@ -20,7 +20,8 @@ std::string listed(const std::vector<std::string>& words) {
 }  // namespace
 
 std::string_view Value::kind() const {
-  constexpr std::string_view kKinds[] = {"a boolean", "an integer", "a number", "a string", "an array", "a table"};
+  constexpr std::string_view kKinds[] = {"a boolean", "an integer", "a number",
+                                         "a string",  "an array",   "a table"};
   return kKinds[data.index()];
 }
 
@@ -62,7 +63,8 @@ std::vector<Table> Table::tables(std::string_view key) const {
   if (!entry) return {};
   if (const Table* single = entry->value.table()) return {*single};
   const auto* items = std::get_if<Value::Items>(&entry->value.data);
-  if (!items) fail(entry->value.at, "'" + entry->key + "' takes tables, not " + std::string(entry->value.kind()));
+  if (!items)
+    fail(entry->value.at, "'" + entry->key + "' takes tables, not " + std::string(entry->value.kind()));
   std::vector<Table> found;
   for (const Value& item : *items) {
     if (!item.table()) fail(item.at, "'" + entry->key + "' takes tables, not " + std::string(item.kind()));
@@ -89,13 +91,15 @@ std::size_t parse_size(std::string_view text) {
   std::uint64_t whole = 0;
   const char* const end = text.data() + text.size();
   const auto [after, error] = std::from_chars(text.data(), end, whole);
-  if (error == std::errc::result_out_of_range) throw std::invalid_argument("size " + quoted + " does not fit 64 bits");
-  if (error != std::errc()) throw std::invalid_argument("size " + quoted + " must be a whole number and a unit");
+  if (error == std::errc::result_out_of_range)
+    throw std::invalid_argument("size " + quoted + " does not fit 64 bits");
+  if (error != std::errc())
+    throw std::invalid_argument("size " + quoted + " must be a whole number and a unit");
   const char* unit = after;
   while (unit != end && *unit == ' ') ++unit;
   const std::string_view name(unit, static_cast<std::size_t>(end - unit));
-  constexpr std::pair<std::string_view, int> kUnits[] = {{"B", 0},    {"KiB", 10}, {"MiB", 20},
-                                                         {"GiB", 30}, {"TiB", 40}};
+  constexpr std::pair<std::string_view, int> kUnits[] = {
+      {"B", 0}, {"KiB", 10}, {"MiB", 20}, {"GiB", 30}, {"TiB", 40}};
   for (const auto& [known, shift] : kUnits) {
     if (name != known) continue;
     if (whole != 0 && whole > (std::numeric_limits<std::uint64_t>::max() >> shift))
@@ -144,7 +148,8 @@ void read(const Table& table, const Table::Entry& entry, Table& out) {
   out = *entry.value.table();
 }
 
-std::int64_t read_integer(const Table& table, const Table::Entry& entry, std::int64_t low, std::uint64_t high) {
+std::int64_t read_integer(const Table& table, const Table::Entry& entry, std::int64_t low,
+                          std::uint64_t high) {
   std::int64_t number = 0;
   if (const std::int64_t* whole = std::get_if<std::int64_t>(&entry.value.data)) {
     number = *whole;

@@ -96,7 +96,8 @@ void read(const Table& table, const Table::Entry& entry, std::vector<std::size_t
 void read(const Table& table, const Table::Entry& entry, std::vector<std::string>& out);
 void read(const Table& table, const Table::Entry& entry, Table& out);
 /// Fails outside [low, high].
-std::int64_t read_integer(const Table& table, const Table::Entry& entry, std::int64_t low, std::uint64_t high);
+std::int64_t read_integer(const Table& table, const Table::Entry& entry, std::int64_t low,
+                          std::uint64_t high);
 
 template <std::integral Integer>
 void read(const Table& table, const Table::Entry& entry, Integer& out) {
@@ -121,7 +122,8 @@ Options read_options(const Table& table) {
     bool found = false;
     std::apply(
         [&](const auto&... keys) {
-          ((entry.key == keys.name ? (found = true, reading::read(table, entry, options.*keys.member)) : void()),
+          ((entry.key == keys.name ? (found = true, reading::read(table, entry, options.*keys.member))
+                                   : void()),
            ...);
         },
         Options::keys());

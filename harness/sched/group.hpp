@@ -26,7 +26,8 @@ class Group {
   void barrier(int rank, const std::string& name = "barrier") {
     const std::uint64_t mine = ++arrived_[static_cast<std::size_t>(rank)];
     scheduler_.wait_until(name + " " + std::to_string(mine), [this, mine] {
-      return std::all_of(arrived_.begin(), arrived_.end(), [&](std::uint64_t count) { return count >= mine; });
+      return std::all_of(arrived_.begin(), arrived_.end(),
+                         [&](std::uint64_t count) { return count >= mine; });
     });
   }
 

@@ -29,7 +29,9 @@ class Random {
   /// Uniform in [0, 1).
   constexpr double unit() { return static_cast<double>((*this)() >> 11) * 0x1p-53; }
   /// An independent stream for the part of a run called by this number.
-  constexpr Random split(std::uint64_t part) const { return Random(Random(state_ ^ (part * 0xD1342543DE82EF95u))()); }
+  constexpr Random split(std::uint64_t part) const {
+    return Random(Random(state_ ^ (part * 0xD1342543DE82EF95u))());
+  }
 
  private:
   std::uint64_t state_;

@@ -49,7 +49,8 @@ void Scheduler::declare_hung(const std::string& why) {
   hung_ = why;
   for (const auto& process : processes_)
     if (!process->fiber->finished())
-      hung_ += "; " + process->name + (process->waits_for.empty() ? " was running" : " waits for " + process->waits_for);
+      hung_ += "; " + process->name +
+               (process->waits_for.empty() ? " was running" : " waits for " + process->waits_for);
 }
 
 void Scheduler::unwind() {
@@ -94,7 +95,8 @@ void Scheduler::run_beside(const std::string& name, int count, const std::functi
     made.push_back(processes_.back().get());
   }
   wait_until("its ranks", [&made] {
-    return std::all_of(made.begin(), made.end(), [](const Process* process) { return process->fiber->finished(); });
+    return std::all_of(made.begin(), made.end(),
+                       [](const Process* process) { return process->fiber->finished(); });
   });
   std::exception_ptr first;
   for (Process* process : made) {

@@ -24,8 +24,8 @@ struct SweepOptions {
                                   ///< else its first documented error.
   std::string site = "*";         ///< Glob.
   bool once = true, forever = true;
-  bool all = false;               ///< Lifts the scenario's points_max.
-  std::uint64_t point = 0;        ///< Only this call; 0: every one.
+  bool all = false;         ///< Lifts the scenario's points_max.
+  std::uint64_t point = 0;  ///< Only this call; 0: every one.
 };
 
 struct SweepFailure {
@@ -43,11 +43,12 @@ struct SweepResult {
   std::map<std::string, std::uint64_t> verdicts;
   std::vector<SweepFailure> failures;
   double wall_ms = 0;
-  std::string why;            ///< Set when the sweep itself could not be: the unswept run fails, nothing struck.
+  std::string why;  ///< Set when the sweep itself could not be: the unswept run fails, nothing struck.
   bool good() const { return failures.empty() && why.empty(); }
 };
 
 /// Mutants and scenarios of another lane are not swept: the caller leaves them out.
-SweepResult sweep_scenario(const Scenario& scenario, const Catalogues& catalogues, const SweepOptions& options);
+SweepResult sweep_scenario(const Scenario& scenario, const Catalogues& catalogues,
+                           const SweepOptions& options);
 
 }  // namespace drought

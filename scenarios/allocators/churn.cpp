@@ -17,7 +17,8 @@ struct Held {
 
 std::size_t draw_size(Random& random, std::size_t low, std::size_t high) {
   const int low_bit = std::bit_width(low) - 1, high_bit = std::bit_width(high) - 1;
-  const int bit = low_bit + static_cast<int>(random.below(static_cast<std::uint64_t>(high_bit - low_bit + 1)));
+  const int bit =
+      low_bit + static_cast<int>(random.below(static_cast<std::uint64_t>(high_bit - low_bit + 1)));
   const std::size_t drawn = (std::size_t{1} << bit) + random.below(std::size_t{1} << bit);
   return std::min(std::max(drawn, low), high);
 }
@@ -32,8 +33,8 @@ void verify_and_free(Rig& rig, Held held) {
   must(rig.device().stream_synchronize(held.stream), "cudaStreamSynchronize");
   const bool same = seen[0] == held.pattern && seen[1] == held.pattern;
   rig.record().comparisons.push_back({"contents of a block", same,
-                                      "wrote " + std::to_string(held.pattern) + ", read " + std::to_string(seen[0]) +
-                                          " and " + std::to_string(seen[1])});
+                                      "wrote " + std::to_string(held.pattern) + ", read " +
+                                          std::to_string(seen[0]) + " and " + std::to_string(seen[1])});
 }
 
 }  // namespace

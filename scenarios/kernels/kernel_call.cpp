@@ -26,8 +26,9 @@ KernelCall::KernelCall(Rig& rig, const Kernel& kernel, Where where, const Given&
     void* data = found == given.end() ? nullptr : found->second;
     Buffer made;
     if (!data && part.bytes != 0) {
-      made = Buffer(memory, {.bytes = part.bytes, .alignment = part.alignment, .stream = where_.stream,
-                             .tag = part.name});
+      made = Buffer(
+          memory,
+          {.bytes = part.bytes, .alignment = part.alignment, .stream = where_.stream, .tag = part.name});
       data = made.data();
     }
     buffers_.push_back(std::move(made));
@@ -71,7 +72,8 @@ void KernelCall::verify() {
   must(device.stream_synchronize(where_.stream), "cudaStreamSynchronize");
   if (!rig_.full()) return;
   for (std::size_t i = 0; i < plan_.size(); ++i) {
-    if (plan_[i].role == Part::Role::output) outputs_.insert(outputs_.end(), host_[i].begin(), host_[i].end());
+    if (plan_[i].role == Part::Role::output)
+      outputs_.insert(outputs_.end(), host_[i].begin(), host_[i].end());
   }
   const Comparison comparison = kernel_.compare(views());
   rig_.record().comparisons.push_back({std::string(kernel_.name()), comparison.within, comparison.text});

@@ -13,7 +13,8 @@ SingleKernel::SingleKernel(Options options) : options_(std::move(options)) {
 void SingleKernel::run(Rig& rig) {
   const KernelEntry* const entry = find_entry(rig.catalogues().kernels, options_.kernel);
   if (!entry)
-    options_.shape.fail_unknown(options_.shape.at(), "kernel", options_.kernel, names_of(rig.catalogues().kernels));
+    options_.shape.fail_unknown(options_.shape.at(), "kernel", options_.kernel,
+                                names_of(rig.catalogues().kernels));
   std::unique_ptr<Kernel> kernel;
   try {
     kernel = entry->make(options_.shape);
@@ -28,8 +29,9 @@ void SingleKernel::run(Rig& rig) {
     call.verify();
     if (round == 0) first = call.outputs();
     if (round > 0 && rig.full())
-      rig.record().comparisons.push_back({options_.kernel + " run again", call.outputs() == first,
-                                          "round " + std::to_string(round) + " gave other bits than the first"});
+      rig.record().comparisons.push_back(
+          {options_.kernel + " run again", call.outputs() == first,
+           "round " + std::to_string(round) + " gave other bits than the first"});
   }
   std::vector<Tag> tags;
   for (const Part& part : kernel->plan()) tags.emplace_back(part.name);
