@@ -7,6 +7,14 @@
 
 namespace drought {
 
+std::unique_ptr<Resource> make_allocator(const AllocatorEntry& entry, Resource* upstream, Device& device) {
+  try {
+    return entry.make(Table("conformance", {1, 1}), upstream, device);
+  } catch (const std::invalid_argument&) {
+    return entry.make(parse_toml("capacity_bytes = '64 GiB'", "conformance"), upstream, device);
+  }
+}
+
 ChainRig::ChainRig(const AllocatorEntry& entry, std::uint64_t seed) : entry_(entry) {
   Scenario scenario;
   scenario.path = "conformance";
@@ -30,12 +38,7 @@ void ChainRig::arm(std::string_view kind, const FaultPoint& point, bool forever)
 void ChainRig::start() {
   if (account_) return;
   Account* const below = entry_.takes_upstream ? rig_->ledger().accounts().front() : nullptr;
-  try {
-    allocator_ = entry_.make(Table("conformance", {1, 1}), below, rig_->device());
-  } catch (const std::invalid_argument&) {
-    // One whose capacity must be given gets a capacity that no claim reaches.
-    allocator_ = entry_.make(parse_toml("capacity_bytes = '64 GiB'", "conformance"), below, rig_->device());
-  }
+  allocator_ = make_allocator(entry_, below, rig_->device());
   account_ =
       std::make_unique<Account>(rig_->ledger(), std::string(entry_.name), *allocator_, rig_->device(), below);
 }

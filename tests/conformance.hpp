@@ -26,6 +26,10 @@ struct Claim {
 
 std::span<const Claim> conformance_claims();
 
+/// Makes an allocator with its defaults; one whose capacity must be given gets 64 GiB, which no test
+/// reaches.
+std::unique_ptr<Resource> make_allocator(const AllocatorEntry& entry, Resource* upstream, Device& device);
+
 /// One allocator over `direct`, or over the device when it takes no upstream, on an 80 GB device in
 /// shapes mode, with a second stream. Nothing is lent before start(), so that a fault armed by then also
 /// strikes what the allocator borrows while it is made.

@@ -36,7 +36,17 @@ class KernelMemory {
     return plan_.size();
   }
   bool has(std::string_view name) const { return index(name) < plan_.size(); }
-  std::span<std::byte> bytes(std::string_view name) { return bytes(index(name)); }
+  /// Throws std::out_of_range for a name that the plan does not have.
+  std::span<std::byte> bytes(std::string_view name) {
+    const std::size_t part = index(name);
+    return {static_cast<std::byte*>(parts_.at(part).get()), plan_.at(part).bytes};
+  }
+  /// The first output that is not empty.
+  std::span<std::byte> output() {
+    std::size_t part = 0;
+    while (plan_.at(part).role != Part::Role::output || plan_[part].bytes == 0) ++part;
+    return bytes(part);
+  }
 
   Status launch(std::uint64_t thread_order_seed) {
     PlainDevice device;

@@ -40,7 +40,7 @@ TEST_P(EveryKernelShape, IsSeenToBeWrongWhenOneOutputIsNaN) {
   KernelMemory memory(*GetParam().kernel, 13);
   ASSERT_EQ(memory.launch(0), Status::success) << host_launch_report();
   ASSERT_TRUE(memory.compare().within);
-  const auto out = memory.bytes("out");
+  const auto out = memory.output();
   std::ranges::fill(out.subspan(out.size() / 2 / 4 * 4, 4), std::byte{0xff});
   EXPECT_FALSE(memory.compare().within);
 }

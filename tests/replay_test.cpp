@@ -9,6 +9,7 @@
 
 #include "allocators/catalogue.hpp"
 #include "harness/scenario/table.hpp"
+#include "tests/conformance.hpp"
 #include "tests/scripted_device.hpp"
 #include "tests/source_root.hpp"
 
@@ -37,7 +38,7 @@ ReplayResult replay_caching(const Snapshot& snapshot) {
 /// The allocator under its defaults, or, where it must be told a capacity, under one that holds any trace.
 std::unique_ptr<Resource> with_defaults(const AllocatorEntry& entry, Resource& upstream, Device& device) {
   try {
-    return entry.make(Table(), &upstream, device);
+    return make_allocator(entry, &upstream, device);
   } catch (const std::invalid_argument&) {
     return entry.make(parse_toml("capacity_bytes = '1 TiB'", "options"), &upstream, device);
   }

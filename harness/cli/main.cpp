@@ -25,6 +25,15 @@ int run_cli(int argc, char** argv) {
   const std::pair<std::string, Chosen> commands[] = {{"run", add_run_command(app, catalogues)},
                                                      {"sweep", add_sweep_command(app, catalogues)},
                                                      {"list", add_list_command(app, catalogues)}};
+  if (argc > 1 && argv[1][0] != '-') {
+    std::string known;
+    bool is_known = false;
+    for (const auto& [name, chosen] : commands) {
+      is_known = is_known || name == std::string_view(argv[1]);
+      known += (known.empty() ? "" : ", ") + name;
+    }
+    if (!is_known) throw UserError("unknown command '" + std::string(argv[1]) + "'; known: " + known);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

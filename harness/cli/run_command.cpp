@@ -45,7 +45,7 @@ Chosen add_run_command(CLI::App& app, const Catalogues& catalogues) {
   CLI::App* command = app.add_subcommand("run", "Runs scenario files and folders");
   command->add_option("paths", arguments->paths, "Files and folders")->required();
   command->add_option("--device", arguments->device, "host or cuda");
-  command->add_option("--seed", arguments->seed, "Of every choice of the run");
+  command->add_option("--seed", arguments->seed, "Of every choice of the run")->check(CLI::NonNegativeNumber);
   command->add_option("--filter", arguments->filter, "Only files whose path matches this glob");
   command->add_option("--json", arguments->json, "Writes the results to this file");
   return [arguments, &catalogues] { return run(*arguments, catalogues); };

@@ -85,9 +85,10 @@ Chosen add_sweep_command(CLI::App& app, const Catalogues& catalogues) {
   command->add_flag("--once", arguments->once, "Only strikes that end after one call");
   command->add_flag("--forever", arguments->forever, "Only strikes that go on");
   command->add_flag("--all", arguments->all, "Every point, whatever the scenario's points_max");
-  command->add_option("--point", arguments->point, "Only the call with this number");
+  command->add_option("--point", arguments->point, "Only the call with this number")
+      ->check(CLI::PositiveNumber);
   command->add_option("--device", arguments->device, "host or cuda");
-  command->add_option("--seed", arguments->seed, "Of every choice of the run");
+  command->add_option("--seed", arguments->seed, "Of every choice of the run")->check(CLI::NonNegativeNumber);
   command->add_option("--filter", arguments->filter, "Only files whose path matches this glob");
   command->add_option("--json", arguments->json, "Writes the results to this file");
   return [arguments, &catalogues] { return sweep(*arguments, catalogues); };
