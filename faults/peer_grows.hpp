@@ -43,8 +43,7 @@ class PeerGrows final : public Fault {
 
  private:
   const Options options_;
-  std::map<Device*, std::size_t>
-      held_bytes_;  ///< Of the peer on each device; devices outlive faults' holdings.
+  std::map<Device*, std::size_t> held_bytes_;  ///< Of the peer on each device; heal() comes before they end.
 };
 
 }  // namespace drought
