@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "harness/device/launch.hpp"
@@ -107,6 +108,10 @@ class Device {
   /// Bytes that this process's live blocks and handles take, as the device accounts them. Not a CUDA
   /// call; 0 once all was given back.
   virtual std::size_t held_bytes() const = 0;
+
+  /// What is known of the fault that ended the context (kernel, operand, offset, block and thread); empty
+  /// when nothing is. Not a CUDA call.
+  virtual std::string fault_report() const { return {}; }
 
   /// Whether kernels run. In shapes mode every operand is still checked and no payload is touched.
   enum class Work : std::uint8_t { full, shapes };
