@@ -9,14 +9,13 @@ namespace drought {
 
 SingleKernel::SingleKernel(Options options) : options_(std::move(options)) {
   if (options_.rounds == 0) throw std::invalid_argument("rounds must be above 0");
-  const Table& shape = options_.shape;
   const KernelEntry* const entry = find_entry(kernel_catalogue(), options_.kernel);
-  if (!entry) shape.fail_unknown(shape.at(), "kernel", options_.kernel, names_of(kernel_catalogue()));
-  try {
-    kernel_ = entry->make(shape);
-  } catch (const std::invalid_argument& mistake) {
-    shape.fail(shape.at(), options_.kernel + ": " + mistake.what());
+  if (!entry) {
+    std::string known;
+    for (const std::string& name : names_of(kernel_catalogue())) known += (known.empty() ? "" : ", ") + name;
+    throw std::invalid_argument("unknown kernel '" + options_.kernel + "'; known: " + known);
   }
+  kernel_ = entry->make(options_.shape);
 }
 
 void SingleKernel::run(Rig& rig) {
