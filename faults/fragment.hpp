@@ -34,18 +34,18 @@ class Fragment final : public Fault {
   bool can_strike(Site site) const override { return site == Site::allocate; }
 
   void strike(Call& call, Scene& scene) override {
-    lender_ = call.lender;
-    std::vector<void*> taken = take_all(options_.hole_bytes);
+    Resource& lender = *call.lender;
+    std::vector<void*> taken = take_all(lender, options_.hole_bytes);
     // Remainders that no such block fits into would merge with the holes beside them.
     for (std::size_t bytes = options_.hole_bytes / 2; bytes != 0 && bytes >= options_.hole_bytes / 8;
          bytes /= 2)
-      for (void* block : take_all(bytes)) kept_.push_back({block, bytes});
+      for (void* block : take_all(lender, bytes)) kept_.push_back({&lender, block, bytes});
     std::size_t free_bytes = 0;
     for (std::size_t i = 0; i < taken.size(); ++i) {
       if (i % 2 == 0) {
-        kept_.push_back({taken[i], options_.hole_bytes});
+        kept_.push_back({&lender, taken[i], options_.hole_bytes});
       } else {
-        lender_->deallocate(taken[i], request(options_.hole_bytes));
+        lender.deallocate(taken[i], request(options_.hole_bytes));
         free_bytes += options_.hole_bytes;
       }
     }
@@ -59,28 +59,28 @@ class Fragment final : public Fault {
   }
 
   void release(Scene&) noexcept override {
-    for (const Kept& kept : kept_) lender_->deallocate(kept.block, request(kept.bytes));
+    for (const Kept& kept : kept_) kept.lender->deallocate(kept.block, request(kept.bytes));
     kept_.clear();
   }
 
  private:
   struct Kept {
+    Resource* lender;
     void* block;
     std::size_t bytes;
   };
   static Request request(std::size_t bytes) { return {.bytes = bytes, .tag = "fault:fragment"}; }
 
-  std::vector<void*> take_all(std::size_t bytes) {
+  std::vector<void*> take_all(Resource& lender, std::size_t bytes) const {
     std::vector<void*> taken;
     try {
-      while (taken.size() < options_.blocks_max) taken.push_back(lender_->allocate(request(bytes)));
+      while (taken.size() < options_.blocks_max) taken.push_back(lender.allocate(request(bytes)));
     } catch (const OutOfMemory&) {
     }
     return taken;
   }
 
   const Options options_;
-  Resource* lender_ = nullptr;
   std::vector<Kept> kept_;
 };
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <map>
 #include <tuple>
 
 #include "harness/device/device.hpp"
@@ -26,21 +27,23 @@ class PeerGrows final : public Fault {
   void strike(Call&, Scene& scene) override {
     MemInfo info;
     if (scene.device.mem_info(info) != Status::success) return;
-    const std::size_t context = held_bytes_ == 0 ? scene.device.profile().peer_context_bytes : 0;
+    std::size_t& held_bytes = held_bytes_[&scene.device];
+    const std::size_t context = held_bytes == 0 ? scene.device.profile().peer_context_bytes : 0;
     const std::size_t room = info.free_bytes > context ? info.free_bytes - context : 0;
     const std::size_t spare = room > options_.leave_bytes ? room - options_.leave_bytes : 0;
     const std::size_t taken = options_.bytes != 0 ? std::min(options_.bytes, room) : spare;
-    if (scene.device.set_peer("fault:peer_grows", held_bytes_ + taken) == Status::success)
-      held_bytes_ += taken;
+    const Status status = scene.device.set_peer("fault:peer_grows", held_bytes + taken);
+    if (status == Status::success) held_bytes += taken;
   }
-  void release(Scene& scene) noexcept override {
-    if (held_bytes_ != 0) (void)scene.device.set_peer("fault:peer_grows", 0);
-    held_bytes_ = 0;
+  void release(Scene&) noexcept override {
+    for (const auto& [device, bytes] : held_bytes_)
+      if (bytes != 0) (void)device->set_peer("fault:peer_grows", 0);
+    held_bytes_.clear();
   }
 
  private:
   const Options options_;
-  std::size_t held_bytes_ = 0;
+  std::map<Device*, std::size_t> held_bytes_;  ///< Of the peer on each device; heal() comes before they end.
 };
 
 }  // namespace drought

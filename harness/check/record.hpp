@@ -35,7 +35,7 @@ struct Survivor {
   std::size_t bytes = 0;
   std::vector<std::string> holders;  ///< "its owner", and each lease's holder.
   std::string allocated_at;
-  bool charged_to_fault = false;     ///< Only faults hold it.
+  bool charged_to_fault = false;  ///< Only faults hold it.
 
   std::string text() const;
 };
@@ -49,7 +49,7 @@ struct TeardownMark {
 
 /// An answer to "may I touch this part of a map?", beside the truth from the declared spans.
 struct SpanAnswer {
-  std::string path;         ///< Which of the resolver's ways gave the answer.
+  std::string path;  ///< Which of the resolver's ways gave the answer.
   std::uint64_t map_id = 0, offset = 0, bytes = 0;
   bool granted = false, inside_spans = false;
 };
@@ -69,13 +69,13 @@ struct OutputComparison {
 };
 
 struct Strike {
-  std::size_t fault = 0;    ///< Index among the armed faults.
-  std::uint64_t call = 0;   ///< Index of the call among all calls of the run.
+  std::size_t fault = 0;   ///< Index among the armed faults.
+  std::uint64_t call = 0;  ///< Index of the call among all calls of the run.
   Site site{};
   Tag tag;
   std::size_t bytes = 0;
-  bool error = false;       ///< The struck call answered an error.
-  bool retried = false;     ///< The same site was called again for the same tag.
+  bool error = false;    ///< The struck call answered an error.
+  bool retried = false;  ///< The same site was called again for the same tag.
 };
 
 class Record {
@@ -96,7 +96,7 @@ class Record {
   std::vector<TeardownMark> teardowns;
   std::vector<Survivor> live_at_end;
   std::vector<SpanAnswer> span_answers;
-  std::vector<StateMark> map_states;          ///< Of a resolver of maps.
+  std::vector<StateMark> map_states;  ///< Of a resolver of maps.
   std::vector<OutputComparison> comparisons;
   std::vector<std::uint64_t> output_digests;  ///< What the run computed, for "the same bits".
   std::vector<std::string> fallbacks;         ///< Errors answered by doing something else, by name.

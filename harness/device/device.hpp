@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "harness/device/launch.hpp"
@@ -20,12 +21,21 @@ namespace drought {
 
 enum class Lane : std::uint8_t { host, cuda };
 
-struct Event { std::uint64_t id = 0; };
-struct MemoryHandle { std::uint64_t id = 0; };  ///< cuMemCreate's physical memory; 0 is none.
-struct MemInfo { std::size_t free_bytes = 0, total_bytes = 0; };
+struct Event {
+  std::uint64_t id = 0;
+};
+struct MemoryHandle {
+  std::uint64_t id = 0;
+};  ///< cuMemCreate's physical memory; 0 is none.
+struct MemInfo {
+  std::size_t free_bytes = 0, total_bytes = 0;
+};
 enum class Protection : std::uint8_t { none, read, read_write };
 enum class PointerKind : std::uint8_t { unregistered, host, device };
-struct HostRegistration { bool mapped = true; bool read_only = false; };
+struct HostRegistration {
+  bool mapped = true;
+  bool read_only = false;
+};
 
 class Device {
  public:
@@ -98,6 +108,10 @@ class Device {
   /// Bytes that this process's live blocks and handles take, as the device accounts them. Not a CUDA
   /// call; 0 once all was given back.
   virtual std::size_t held_bytes() const = 0;
+
+  /// What is known of the fault that ended the context (kernel, operand, offset, block and thread); empty
+  /// when nothing is. Not a CUDA call.
+  virtual std::string fault_report() const { return {}; }
 
   /// Whether kernels run. In shapes mode every operand is still checked and no payload is touched.
   enum class Work : std::uint8_t { full, shapes };

@@ -27,6 +27,7 @@ class HostDevice final : public Device {
   Lane lane() const override { return Lane::host; }
   Status set_peer(std::string_view name, std::size_t bytes) override;
   std::size_t held_bytes() const override;
+  std::string fault_report() const override { return fault_report_; }
   /// UINT64_MAX for an address that is neither the device's, nor pinned, nor registered.
   std::uint64_t offset_of(const void* pointer) const override;
 
@@ -93,6 +94,7 @@ class HostDevice final : public Device {
   bool launched_ = false;
   Random thread_orders_;  ///< A kernel's threads run in an order of their own at each launch.
   Status dead_ = Status::success;
+  std::string fault_report_;
 };
 
 }  // namespace drought

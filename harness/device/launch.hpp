@@ -41,11 +41,11 @@ struct Launch {
   std::size_t shared_bytes = 0;
   Stream stream{};
   std::span<const Operand> operands;
-  bool declared = true;          ///< false: a probe of the driver, which the ledger does not judge.
+  bool declared = true;             ///< false: a probe of the driver, which the ledger does not judge.
   const void* arguments = nullptr;  ///< Trivially copyable; copied when the launch is enqueued.
   std::size_t arguments_bytes = 0;
   HostBody host = nullptr;
-  CudaBody cuda = nullptr;       ///< Null in a build without nvcc.
+  CudaBody cuda = nullptr;  ///< Null in a build without nvcc.
 };
 
 }  // namespace drought

@@ -12,21 +12,21 @@ namespace drought {
 
 struct Profile {
   std::string_view name;
-  std::string_view source;                 ///< Where the figures that are not the H200's came from.
+  std::string_view source;  ///< Where the figures that are not the H200's came from.
   std::size_t total_bytes = 150'109'880'320;
-  std::size_t context_bytes = 552'402'944;  ///< Taken by the first context and the system together.
+  std::size_t context_bytes = 552'402'944;       ///< Taken by the first context and the system together.
   std::size_t peer_context_bytes = 549'000'000;  ///< Taken by each further process.
   std::size_t first_launch_bytes = 2_MiB;
-  std::size_t granularity_bytes = 2_MiB;    ///< VMM granularity, and the chunk of small cudaMallocs.
-  std::size_t small_limit_bytes = 1_MiB;    ///< At or below: shares chunks. Above: own mapping.
-  std::size_t small_stride_bytes = 512;     ///< Blocks in a chunk start this far apart at least.
-  std::size_t address_space_bytes = 64_TiB; ///< Most that one reservation may ask for.
+  std::size_t granularity_bytes = 2_MiB;      ///< VMM granularity, and the chunk of small cudaMallocs.
+  std::size_t small_limit_bytes = 1_MiB;      ///< At or below: shares chunks. Above: own mapping.
+  std::size_t small_stride_bytes = 512;       ///< Blocks in a chunk start this far apart at least.
+  std::size_t address_space_bytes = 64_TiB;   ///< Most that one reservation may ask for.
   std::size_t host_register_limit_bytes = 0;  ///< 0: no limit but the host's.
-  std::size_t shared_bytes_max = 227_KiB;   ///< Dynamic shared memory of one block, opted in.
+  std::size_t shared_bytes_max = 227_KiB;     ///< Dynamic shared memory of one block, opted in.
   int threads_max = 1024;
   int sm_count = 132;
   bool has_vmm = true;
-  bool unified_memory = false;              ///< Host and device share one memory.
+  bool unified_memory = false;  ///< Host and device share one memory.
 
   std::size_t free_bytes_at_start() const { return total_bytes - context_bytes; }
 };

@@ -33,7 +33,7 @@ class AccessOrder {
   struct Touch {
     std::size_t stream = 0;  ///< Index of the stream's clock; 0 is the host.
     std::uint64_t tick = 0;
-    std::string who;         ///< "decode_attention 'out'".
+    std::string who;  ///< "decode_attention 'out'".
   };
   struct Range {
     std::uintptr_t end = 0;

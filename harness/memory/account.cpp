@@ -136,12 +136,12 @@ void Account::deallocate(void* block, Request request) noexcept {
   if (found == live_.end()) {
     const Ledger::Freed* freed = ledger_.freed_around(begin);
     ledger_.record_.violate(
-        "accounting", name_ + ": " +
-                          (freed ? "double free of '" + std::string(freed->tag.view()) + "' (id " +
-                                       std::to_string(freed->id) + "), freed first " + freed->how()
-                                 : "free of '" + std::string(request.tag.view()) +
-                                       "', a block that it never lent") +
-                          ", asked at " + request.from.text());
+        "accounting",
+        name_ + ": " +
+            (freed ? "double free of '" + std::string(freed->tag.view()) + "' (id " +
+                         std::to_string(freed->id) + "), freed first " + freed->how()
+                   : "free of '" + std::string(request.tag.view()) + "', a block that it never lent") +
+            ", asked at " + request.from.text());
     return;
   }
   Allocation& lent = found->second;

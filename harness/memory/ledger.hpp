@@ -28,7 +28,7 @@ class Device;
 class Ledger;
 
 struct Allocation {
-  std::uint64_t id = 0;          ///< Counts every allocation of the run from 1.
+  std::uint64_t id = 0;  ///< Counts every allocation of the run from 1.
   std::uintptr_t begin = 0;
   Request request;
   Tag phase;                     ///< The phase in which it was made.
@@ -74,9 +74,9 @@ class Account final : public Resource {
   Account* above_ = nullptr;
   /// What the resource promised as Retries; 0: nothing, and its tries are not recorded.
   const std::size_t tries_max_;
-  bool grows_ = false;          ///< Inside allocate(): what it asks for below is a try.
-  std::size_t refusals_ = 0;    ///< In a row, of this allocate().
-  std::size_t last_try_ = 0;    ///< Index of the attempt, where there was one.
+  bool grows_ = false;        ///< Inside allocate(): what it asks for below is a try.
+  std::size_t refusals_ = 0;  ///< In a row, of this allocate().
+  std::size_t last_try_ = 0;  ///< Index of the attempt, where there was one.
   std::map<std::uintptr_t, Allocation> live_;
   std::size_t live_bytes_ = 0;
 };
@@ -87,7 +87,9 @@ struct SpanMap {
   std::string name;
   std::uintptr_t base = 0;
   std::size_t bytes = 0, page_bytes = 4096;
-  struct Span { std::uint64_t offset = 0, bytes = 0; };
+  struct Span {
+    std::uint64_t offset = 0, bytes = 0;
+  };
   std::vector<Span> spans;  ///< Sorted, disjoint; widened to pages for judging.
 
   /// Whether [offset, offset + bytes) lies inside the union of the page-rounded spans. No bytes at all
@@ -143,7 +145,10 @@ class Ledger {
     /// "at file:line"; a buffer that left its scope knows only where it came from.
     std::string how() const;
   };
-  struct NamedRange { std::string name; std::size_t bytes = 0; };
+  struct NamedRange {
+    std::string name;
+    std::size_t bytes = 0;
+  };
 
   void bury(const Allocation& allocation, const Request& freed_by);
   /// Registering pins pages, so it is a touch of every page: a map's pages outside its spans are a

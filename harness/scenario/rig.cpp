@@ -133,7 +133,8 @@ void Rig::enter(Call& call) {
 
 void Rig::leave(Call& call, Status status) noexcept {
   if (quiet_) return;
-  if (status == Status::memory_allocation) ++memory_refusals_;
+  if (status == Status::memory_allocation)
+    ++memory_refusals_;
   else if (status != Status::success && status != Status::not_ready && !gives_back(call.site))
     ++other_refusals_;
   if (call.site == Site::launch && status == Status::success) ++record_.launches;

@@ -119,6 +119,9 @@ Outcome run_workload(const Scenario& scenario, Rig& rig) {
     outcome = {Outcome::Kind::crashed, error.what()};
   }
   if (rig.scheduler().hung()) outcome = {Outcome::Kind::hung, rig.scheduler().hung_text()};
+  for (int rank = 0; rank < rig.ranks(); ++rank)
+    if (const std::string report = rig.device(rank).fault_report(); !report.empty())
+      outcome.message += "; " + report;
   return outcome;
 }
 

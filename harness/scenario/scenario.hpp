@@ -38,13 +38,13 @@ struct Expectation {
 
 struct DeviceSection {
   std::string profile = "h200";
-  std::size_t capacity_bytes = 0;           ///< 0: the profile's.
-  int count = 1;                            ///< One a rank.
-  std::string work = "full";                ///< full or shapes.
+  std::size_t capacity_bytes = 0;  ///< 0: the profile's.
+  int count = 1;                   ///< One a rank.
+  std::string work = "full";       ///< full or shapes.
   std::vector<std::string> lanes{"host", "cuda"};
-  std::vector<std::size_t> peer_bytes;      ///< Other processes that hold this much from the start.
+  std::vector<std::size_t> peer_bytes;  ///< Other processes that hold this much from the start.
   std::uint64_t steps_max = 10'000'000;
-  bool isolate = false;                     ///< Runs in a process of its own: it may end its context.
+  bool isolate = false;  ///< Runs in a process of its own: it may end its context.
   static constexpr auto keys() {
     return std::tuple{
         key("profile", &DeviceSection::profile),     key("capacity_bytes", &DeviceSection::capacity_bytes),
@@ -55,7 +55,7 @@ struct DeviceSection {
 };
 
 struct SweepSection {
-  std::size_t points_max = 2000;   ///< More are thinned to this many by a fixed seed.
+  std::size_t points_max = 2000;  ///< More are thinned to this many by a fixed seed.
   std::vector<std::string>
       skip;  ///< Sites (globs) that a sweep leaves alone here, each with a reason in `why`.
   std::string why;
@@ -81,7 +81,7 @@ struct FaultSection {
 
 struct Scenario {
   std::string path, title, guards;
-  std::string text;              ///< The file.
+  std::string text;  ///< The file.
   DeviceSection device;
   std::vector<Component> resources;  ///< Those beside the chain, then the chain, base first.
   Component workload;

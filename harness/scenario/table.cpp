@@ -98,8 +98,8 @@ std::size_t parse_size(std::string_view text) {
   const char* unit = after;
   while (unit != end && *unit == ' ') ++unit;
   const std::string_view name(unit, static_cast<std::size_t>(end - unit));
-  constexpr std::pair<std::string_view, int> kUnits[] = {{"B", 0},    {"KiB", 10}, {"MiB", 20},
-                                                         {"GiB", 30}, {"TiB", 40}};
+  constexpr std::pair<std::string_view, int> kUnits[] = {
+      {"B", 0}, {"KiB", 10}, {"MiB", 20}, {"GiB", 30}, {"TiB", 40}};
   for (const auto& [known, shift] : kUnits) {
     if (name != known) continue;
     if (whole != 0 && whole > (std::numeric_limits<std::uint64_t>::max() >> shift))

@@ -1,6 +1,6 @@
 // The one place that includes toml++; it copies what it parsed into a Table.
-#include <fstream>
 #include <toml++/toml.h>
+#include <fstream>
 
 #include "harness/memory/bytes.hpp"
 #include "harness/scenario/table.hpp"

@@ -24,8 +24,8 @@ struct SweepOptions {
                                   ///< else its first documented error.
   std::string site = "*";         ///< Glob.
   bool once = true, forever = true;
-  bool all = false;               ///< Lifts the scenario's points_max.
-  std::uint64_t point = 0;        ///< Only this call; 0: every one.
+  bool all = false;         ///< Lifts the scenario's points_max.
+  std::uint64_t point = 0;  ///< Only this call; 0: every one.
 };
 
 struct SweepFailure {

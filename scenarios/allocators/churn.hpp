@@ -15,10 +15,10 @@ class Churn final : public Workload {
  public:
   struct Options {
     std::size_t allocations = 200;
-    std::size_t live_max = 32;          ///< Blocks alive at once.
+    std::size_t live_max = 32;  ///< Blocks alive at once.
     std::size_t bytes_min = 1;
-    std::size_t bytes_max = 256_KiB;     ///< Sizes are uniform in their logarithm, as traces have them.
-    std::size_t streams = 1;            ///< Blocks are used on this many streams in turn.
+    std::size_t bytes_max = 256_KiB;  ///< Sizes are uniform in their logarithm, as traces have them.
+    std::size_t streams = 1;          ///< Blocks are used on this many streams in turn.
     static constexpr auto keys() {
       return std::tuple{key("allocations", &Options::allocations), key("live_max", &Options::live_max),
                         key("bytes_min", &Options::bytes_min), key("bytes_max", &Options::bytes_max),

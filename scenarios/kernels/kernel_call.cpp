@@ -26,8 +26,9 @@ KernelCall::KernelCall(Rig& rig, const Kernel& kernel, Where where, const Given&
     void* data = found == given.end() ? nullptr : found->second;
     Buffer made;
     if (!data && part.bytes != 0) {
-      made = Buffer(memory, {.bytes = part.bytes, .alignment = part.alignment, .stream = where_.stream,
-                             .tag = part.name});
+      made = Buffer(
+          memory,
+          {.bytes = part.bytes, .alignment = part.alignment, .stream = where_.stream, .tag = part.name});
       data = made.data();
     }
     buffers_.push_back(std::move(made));

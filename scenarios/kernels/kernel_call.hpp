@@ -18,7 +18,7 @@ class KernelCall {
   struct Where {
     int rank = 0;
     Stream stream{};
-    Resource* memory = nullptr;  ///< Null: the topmost resource of the rank's chain.
+    Resource* memory = nullptr;    ///< Null: the topmost resource of the rank's chain.
     bool given_is_filled = false;  ///< Given inputs hold what fill() would write, and are only read.
   };
   /// Parts that live already, by name: at least as large as the plan asks.

@@ -22,11 +22,14 @@ class SingleKernel final : public Workload {
                         key("rounds", &Options::rounds)};
     }
   };
+  /// Makes the kernel, so that a shape that cannot be is told before anything runs: throws UserError with
+  /// its place, or std::invalid_argument.
   explicit SingleKernel(Options options);
   void run(Rig& rig) override;
 
  private:
   const Options options_;
+  std::unique_ptr<Kernel> kernel_;
 };
 
 }  // namespace drought

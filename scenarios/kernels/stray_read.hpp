@@ -5,8 +5,8 @@
 
 #include <tuple>
 
-#include "harness/scenario/rig.hpp"
 #include "harness/memory/interfaces.hpp"
+#include "harness/scenario/rig.hpp"
 #include "harness/scenario/workload.hpp"
 
 namespace drought {
