@@ -238,6 +238,15 @@ TEST(PeerGrowsFault, LeavesWhatItIsToldToLeaveSoThatALargerRequestFails) {
   EXPECT_EQ(rig->device().free(block), Status::success);
 }
 
+TEST(PeerGrowsFault, TakesNothingWhereLessIsFreeThanItIsToLeave) {
+  ArmedRig rig(
+      std::string(kDirect) +
+      "[[fault]]\nkind = 'peer_grows'\nleave_bytes = '79 GiB'\nwhen = {site = 'cudaMemGetInfo', nth = 2}");
+  const std::size_t before = rig.free_bytes();
+  EXPECT_LT(before - rig->device().profile().peer_context_bytes, 79_GiB);
+  EXPECT_EQ(rig.free_bytes(), before);
+}
+
 TEST(PeerGrowsFault, TakesNoMoreThanThereIs) {
   ArmedRig rig(std::string(kDirect) +
                "[[fault]]\nkind = 'peer_grows'\nbytes = '500 GiB'\nwhen = {site = 'cudaMalloc', nth = 1}");
