@@ -98,6 +98,7 @@ void print_line(std::ostream& out, const SweepResult& result) {
         << name(failure.site) << ": " << failure.message << '\n'
         << std::string(14, ' ') << "repeat: " << failure.repeat << '\n';
   }
+  out << std::flush;  // A sweep takes minutes; whoever reads along in a pipe wants each line now.
 }
 
 void print_table(std::ostream& out, const std::vector<SweepResult>& results) {
