@@ -46,7 +46,9 @@ int sweep(const Arguments& arguments, const Catalogues& catalogues) {
   for (const std::string& file : scenario_files(arguments.paths)) {
     if (!glob_matches(arguments.filter, file)) continue;
     Scenario scenario = load_scenario(file, catalogues);
-    if (scenario.is_mutant() || !scenario.runs_on(options.lane)) {
+    // On a GPU the first such run would end this process's context, and every later one with it.
+    const bool ends_context = scenario.device.isolate && options.lane == Lane::cuda;
+    if (scenario.is_mutant() || !scenario.runs_on(options.lane) || ends_context) {
       ++left_out;
     } else {
       scenarios.push_back(std::move(scenario));
@@ -60,7 +62,9 @@ int sweep(const Arguments& arguments, const Catalogues& catalogues) {
     all_good = all_good && results.back().good();
   }
   print_table(std::cout, results);
-  if (left_out) std::cout << left_out << " mutants and scenarios of the other lane were left out\n";
+  if (left_out)
+    std::cout << left_out
+              << " were left out: mutants, scenarios of the other lane, and those that end a GPU's context\n";
   if (!arguments.json.empty()) write_json(arguments.json, "sweep", arguments.seed, results);
   return results.empty() ? nothing_ran : all_good ? as_expected : something_failed;
 }
