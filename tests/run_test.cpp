@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "harness/scenario/isolate.hpp"
+#include "harness/sweep/sweep.hpp"
 #include "scenarios/catalogue.hpp"
 #include "tests/child_jobs.hpp"
 #include "tests/seed.hpp"
@@ -52,6 +53,20 @@ void run_and_expect(const std::string& file, Lane lane) {
 
 class ShippedScenario : public testing::TestWithParam<std::string> {};
 TEST_P(ShippedScenario, ComesOutAsItSaysOnTheHost) { run_and_expect(GetParam(), Lane::host); }
+/// `drought sweep --all` strikes every point; here a sample, which a fixed seed draws, is struck.
+TEST_P(ShippedScenario, SurvivesTheStrikesOfASweepOnTheHost) {
+  Scenario scenario = shipped(GetParam());
+  if (scenario.is_mutant()) GTEST_SKIP() << GetParam() << ": a mutant is not swept";
+  if (!scenario.runs_on(Lane::host)) GTEST_SKIP() << GetParam() << ": cuda lane only";
+  scenario.sweep.points_max = std::min<std::size_t>(scenario.sweep.points_max, 12);
+  const SweepResult result = sweep_scenario(scenario, all_catalogues(), {.seed = test_seed()});
+  EXPECT_GE(result.struck, 1u) << GetParam();
+  EXPECT_TRUE(result.good()) << result.why
+                             << (result.failures.empty() ? ""
+                                                         : result.failures.front().message +
+                                                               "\nrepeat: " + result.failures.front().repeat);
+}
+
 INSTANTIATE_TEST_SUITE_P(Every, ShippedScenario, testing::ValuesIn(shipped_files()), test_name);
 
 class ShippedScenarioOnCuda : public testing::TestWithParam<std::string> {};
