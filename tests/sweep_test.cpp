@@ -280,12 +280,5 @@ TEST(Run, CallsAMutantCaughtOnlyWhenItFailsTheNamedCheckAndNoOther) {
   EXPECT_EQ(verdict("teardown"), Verdict::failed);
 }
 
-TEST(Run, SkipsAScenarioOfTheOtherLaneAloud) {
-  const RunResult result = run_scenario(scenario_of("[device]\nlanes = ['cuda']\n[workload]\nkind = 'churn'"),
-                                        all_catalogues(), {});
-  EXPECT_EQ(result.verdict, Verdict::skipped);
-  EXPECT_EQ(result.why, "cuda lane only");
-}
-
 }  // namespace
 }  // namespace drought

@@ -84,6 +84,27 @@ void judge(const Scenario& scenario, const Record& record, RunResult& result) {
   if (!result.why.empty()) result.verdict = Verdict::failed;
 }
 
+/// The run itself; what it left behind.
+Record run_on(Rig& rig, const Scenario& scenario, RunResult& result) {
+  for (const FaultSection& fault : scenario.faults) rig.arm(fault, true);
+  result.outcome = run_workload(scenario, rig);
+  result.live_bytes = rig.ledger().live_bytes();
+  rig.heal();
+  rig.ledger().mark_end();
+  rig.close();
+  for (const ArmedFault& fault : rig.plan().armed())
+    result.faults.push_back({fault.kind, true, fault.struck});
+  result.calls = rig.calls();
+  return rig.take_record();
+}
+
+/// An allocator that borrows while it is made found too little: an outcome like any other, and no reason
+/// to leave the next scenario out.
+Outcome never_began(const Scenario& scenario, const std::string& why, RunResult& result) {
+  for (const FaultSection& fault : scenario.faults) result.faults.push_back({fault.kind, true, 0});
+  return {Outcome::Kind::clean_error, why};
+}
+
 }  // namespace
 
 std::string_view name(Verdict verdict) {
@@ -155,20 +176,18 @@ RunResult run_scenario(const Scenario& scenario, const Catalogues& catalogues, c
     return result;
   }
   const auto started = std::chrono::steady_clock::now();
-  Rig rig(scenario, catalogues, {options.lane, options.seed});
-  for (const FaultSection& fault : scenario.faults) rig.arm(fault, true);
-  result.outcome = run_workload(scenario, rig);
-  result.live_bytes = rig.ledger().live_bytes();
-  rig.heal();
-  rig.ledger().mark_end();
-  rig.close();
-  const Record& record = rig.record();
-  for (const ArmedFault& fault : rig.plan().armed())
-    result.faults.push_back({fault.kind, true, fault.struck});
+  Record record;
+  try {
+    Rig rig(scenario, catalogues, {options.lane, options.seed});
+    record = run_on(rig, scenario, result);
+  } catch (const OutOfMemory& error) {
+    result.outcome = never_began(scenario, error.what(), result);
+  } catch (const DeviceError& error) {
+    result.outcome = never_began(scenario, error.what(), result);
+  }
   result.checks = finish_checks(catalogues, record, result.outcome);
   result.attempts = record.attempts.size();
   result.peak_bytes = record.peak_bytes;
-  result.calls = rig.calls();
   result.decisions = record.decisions;
   judge(scenario, record, result);
   result.wall_ms =
