@@ -90,6 +90,10 @@ Ledger::Objection Ledger::objection_to(const Operand& operand) const {
     return {"is stale: '" + std::string(freed->tag.view()) + "' (id " + std::to_string(freed->id) +
             ") was freed " + freed->how() +
             (freed->phase.view().empty() ? "" : " in phase " + std::string(freed->phase.view()))};
+  // Memory that an allocator borrowed and has not lent is the device's for certain, in a copy too.
+  for (const Account* account : accounts_)
+    if (account->above_ && account->containing(begin))
+      return {"is foreign: '" + account->above_->name() + "' borrowed it and has lent it to nobody"};
   return {.text = "is foreign: no live allocation holds it", .foreign = true};
 }
 
