@@ -72,6 +72,13 @@ TEST_F(LedgerTest, NamesAFreedOperandAndWhereAndWhenItWasFreed) {
   EXPECT_THAT(text, HasSubstr("in phase teardown"));
 }
 
+TEST_F(LedgerTest, NamesWhoBorrowedMemoryThatACopyTouchesAndNobodyWasLent) {
+  const Buffer borrowed(pool_, {.bytes = 1000, .tag = "segment"});
+  Addresses cache;
+  const Account above(ledger_, "cache", cache, *device_, &pool_);
+  EXPECT_THAT(objection(borrowed.data(), 8, Site::cudaMemcpy), HasSubstr("foreign: 'cache' borrowed it"));
+}
+
 TEST_F(LedgerTest, DoesNotClaimToKnowWhereABufferWentThatLeftItsScope) {
   const std::byte* gone = nullptr;
   {
