@@ -43,7 +43,7 @@ class Folder {
 ChildEnd drought(const std::string& arguments) {
   Child::Options options;
   options.program = "/bin/sh";
-  options.arguments = {"-c", "exec '" DROUGHT_BINARY "' " + arguments + " 2>&1"};
+  options.arguments = {"-c", "exec '" + drought_binary() + "' " + arguments + " 2>&1"};
   return Child(options).finish();
 }
 

@@ -47,7 +47,7 @@ TEST(Readme, ShowsCommandsThatRun) {
   for (const std::string& command : commands) {
     Child::Options options;
     options.program = "/bin/sh";
-    options.arguments = {"-c", "cd '" + source_path("") + "' && exec '" DROUGHT_BINARY "' " +
+    options.arguments = {"-c", "cd '" + source_path("") + "' && exec '" + drought_binary() + "' " +
                                    command.substr(std::string("drought ").size()) + " 2>&1"};
     options.limit_ms = 300'000;  // A sweep under a sanitizer, on a machine that builds beside it.
     const ChildEnd end = Child(options).finish();

@@ -10,6 +10,7 @@
 
 #include "allocators/catalogue.hpp"
 #include "harness/scenario/table.hpp"
+#include "harness/trace/snapshot.hpp"
 #include "tests/conformance.hpp"
 #include "tests/scripted_device.hpp"
 #include "tests/source_root.hpp"
@@ -83,7 +84,7 @@ INSTANTIATE_TEST_SUITE_P(Shipped, RecordedTrace,
                          [](const auto& info) { return info.param.name; });
 
 TEST(Replay, OfThePublicTraceHasNoDifference) {
-  const std::string path = std::string(DROUGHT_SHARED) + "/traces/public_silmont2000.pickle";
+  const std::string path = shared_path("traces/public_silmont2000.pickle");
   if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is not there, so it is not replayed";
   ScriptedDevice device;
   const ReplayResult result = replay_file(path, allocator("caching", device));

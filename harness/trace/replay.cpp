@@ -7,6 +7,7 @@
 
 #include "harness/memory/address_table.hpp"
 #include "harness/memory/interfaces.hpp"
+#include "harness/trace/snapshot.hpp"
 #include "harness/trace/trace_driver.hpp"
 
 namespace drought {
@@ -262,13 +263,13 @@ std::string explain(const Differences& differences, std::size_t device, std::spa
 
 }  // namespace
 
-ReplayResult replay(const Snapshot& snapshot, const ReplayAllocator& make) {
+ReplayResult replay(const Trace& trace, const ReplayAllocator& make) {
   ReplayResult result;
-  result.trace = snapshot.document.name();
+  result.trace = trace.name;
   std::size_t calls = 0;
   double spent_ns = 0;
-  for (std::size_t device = 0; device < snapshot.device_traces.size(); ++device) {
-    const std::span<const TraceEvent> events = snapshot.device_traces[device];
+  for (std::size_t device = 0; device < trace.device_traces.size(); ++device) {
+    const std::span<const TraceEvent> events = trace.device_traces[device];
     if (events.empty()) continue;
     result.events += events.size();
     DeviceReplay run(events, make);
@@ -276,7 +277,7 @@ ReplayResult replay(const Snapshot& snapshot, const ReplayAllocator& make) {
     const double begin_ns = thread_ns();
     run.play();
     spent_ns += thread_ns() - begin_ns;
-    if (run.is_compared()) run.compare_segments(snapshot.segments, static_cast<int>(device));
+    if (run.is_compared()) run.compare_segments(trace.segments, static_cast<int>(device));
     run.add_to(result);
     calls += run.calls();
     if (run.is_compared() && run.differences().found != 0 && result.first_difference.empty())

@@ -15,7 +15,7 @@
 #include <string>
 
 #include "harness/memory/resource.hpp"
-#include "harness/trace/snapshot.hpp"
+#include "harness/trace/trace.hpp"
 
 namespace drought {
 
@@ -40,7 +40,7 @@ struct ReplayResult {
 /// trace recorded, and again when a difference is to be explained.
 using ReplayAllocator = std::function<std::unique_ptr<Resource>(Resource& upstream)>;
 
-ReplayResult replay(const Snapshot& snapshot, const ReplayAllocator& make);
+ReplayResult replay(const Trace& trace, const ReplayAllocator& make);
 
 /// Throws TraceError.
 ReplayResult replay_file(const std::string& path, const ReplayAllocator& make);

@@ -190,7 +190,7 @@ class SnapshotReader {
 std::string_view name(TraceAction action) { return kActions[static_cast<std::size_t>(action)]; }
 
 Snapshot read_snapshot(pickle::Document document) {
-  Snapshot snapshot{std::move(document)};
+  Snapshot snapshot{{.name = document.name()}, std::move(document)};
   SnapshotReader(snapshot).read();
   return snapshot;
 }

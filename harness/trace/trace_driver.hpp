@@ -9,7 +9,7 @@
 
 #include "harness/memory/interfaces.hpp"
 #include "harness/memory/resource.hpp"
-#include "harness/trace/snapshot.hpp"
+#include "harness/trace/trace.hpp"
 
 namespace drought {
 
