@@ -135,15 +135,7 @@ void Caching::become_free(CachedBlock* block) {
 
 void Caching::absorb(CachedBlock* block, CachedBlock* neighbour) {
   neighbour->home->erase(neighbour);
-  if (neighbour == block->previous) {
-    block->address = neighbour->address;
-    block->previous = neighbour->previous;
-    if (block->previous) block->previous->next = block;
-  } else {
-    block->next = neighbour->next;
-    if (block->next) block->next->previous = block;
-  }
-  block->bytes += neighbour->bytes;
+  block->absorb(neighbour);
   nodes_.put_back(neighbour);
 }
 

@@ -30,6 +30,19 @@ struct CachedBlock {
   bool is_whole_segment() const { return !previous && !next; }
   /// May be merged with a neighbour that becomes free.
   bool is_free() const { return !is_lent && events_pending == 0; }
+
+  /// Takes over the bytes and the place in the segment of a neighbour that is in no set.
+  void absorb(const CachedBlock* neighbour) {
+    if (neighbour == previous) {
+      address = neighbour->address;
+      previous = neighbour->previous;
+      if (previous) previous->next = this;
+    } else {
+      next = neighbour->next;
+      if (next) next->previous = this;
+    }
+    bytes += neighbour->bytes;
+  }
 };
 
 /// The free blocks of one stream in one pool, ordered by (bytes, rank, address).

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <map>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "harness/device/device.hpp"
 #include "harness/memory/bytes.hpp"
@@ -33,6 +35,9 @@ class ScriptedDevice final : public Device {
   Status synchronize_answer = Status::success;
   Status free_answer = Status::success;
   Status malloc_answer = Status::success;
+  Status stream_wait_answer = Status::success;
+  /// Who was made to wait for what, in order.
+  std::vector<std::string> waits;
 
   void complete(Stream stream) {
     for (auto event = waiting_.begin(); event != waiting_.end();)
@@ -111,8 +116,15 @@ class ScriptedDevice final : public Device {
   Status do_mem_set_access(void*, std::size_t, Protection) override { return Status::not_supported; }
   Status do_stream_create(Stream&) override { return Status::not_supported; }
   Status do_stream_destroy(Stream) override { return Status::not_supported; }
-  Status do_stream_synchronize(Stream) override { return Status::not_supported; }
-  Status do_stream_wait_event(Stream, Event) override { return Status::not_supported; }
+  Status do_stream_synchronize(Stream stream) override {
+    waits.push_back("host for stream " + std::to_string(stream.id));
+    return Status::success;
+  }
+  Status do_stream_wait_event(Stream stream, Event event) override {
+    if (stream_wait_answer != Status::success) return stream_wait_answer;
+    waits.push_back("stream " + std::to_string(stream.id) + " for event " + std::to_string(event.id));
+    return Status::success;
+  }
   Status do_memset(void*, std::uint8_t, std::size_t, Stream) override { return Status::not_supported; }
   Status do_memcpy(void*, const void*, std::size_t, Stream) override { return Status::not_supported; }
   Status do_launch(const Launch&) override { return Status::not_supported; }
