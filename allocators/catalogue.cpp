@@ -2,9 +2,11 @@
 
 #include <type_traits>
 
+#include "allocators/binning.hpp"
 #include "allocators/bump.hpp"
 #include "allocators/caching.hpp"
 #include "allocators/direct.hpp"
+#include "allocators/fixed_size.hpp"
 #include "allocators/legacy_pool.hpp"
 #include "allocators/limit.hpp"
 #include "allocators/pool.hpp"
@@ -36,6 +38,8 @@ constexpr AllocatorEntry allocator(std::string_view name, std::string_view summa
 constexpr AllocatorEntry kAllocators[] = {
     allocator<Direct>("direct", "each allocation is one cudaMalloc, each free one cudaFree"),
     allocator<Bump>("bump", "one slab front to back, reclaimed at the end"),
+    allocator<Binning>("binning", "RMM's bins of fixed-size blocks, a power of two each"),
+    allocator<FixedSize>("fixed_size", "RMM's blocks of one size, borrowed by the chunk"),
     allocator<Caching>("caching", "PyTorch's caching allocator in its default configuration"),
     allocator<LegacyPool>("legacy_pool", "llama.cpp's pool of 256 idle blocks, with its flush and retry"),
     allocator<Limit>("limit", "refuses what would take its upstream's live bytes above a cap"),

@@ -29,6 +29,13 @@ class Retries {
   virtual std::size_t attempts_max() const = 0;
 };
 
+/// Serves requests up to a size only, however much memory is free; a larger one is OutOfMemory.
+class LendsUpTo {
+ public:
+  virtual ~LendsUpTo() = default;
+  virtual std::size_t request_bytes_max() const = 0;
+};
+
 /// Answers an error with something else where it cannot throw: in deallocate. The account over it asks
 /// after each, so that such an error is on record and not lost.
 class FallsBack {
