@@ -2,6 +2,7 @@
 
 #include <type_traits>
 
+#include "allocators/arena.hpp"
 #include "allocators/binning.hpp"
 #include "allocators/bump.hpp"
 #include "allocators/caching.hpp"
@@ -38,6 +39,7 @@ constexpr AllocatorEntry allocator(std::string_view name, std::string_view summa
 constexpr AllocatorEntry kAllocators[] = {
     allocator<Direct>("direct", "each allocation is one cudaMalloc, each free one cudaFree"),
     allocator<Bump>("bump", "one slab front to back, reclaimed at the end"),
+    allocator<Arena>("arena", "RMM's superblocks, shared out between a global arena and one a stream"),
     allocator<Binning>("binning", "RMM's bins of fixed-size blocks, a power of two each"),
     allocator<FixedSize>("fixed_size", "RMM's blocks of one size, borrowed by the chunk"),
     allocator<Caching>("caching", "PyTorch's caching allocator in its default configuration"),

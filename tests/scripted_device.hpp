@@ -36,6 +36,7 @@ class ScriptedDevice final : public Device {
   Status free_answer = Status::success;
   Status malloc_answer = Status::success;
   Status stream_wait_answer = Status::success;
+  Status stream_synchronize_answer = Status::success;
   /// Who was made to wait for what, in order.
   std::vector<std::string> waits;
 
@@ -118,7 +119,7 @@ class ScriptedDevice final : public Device {
   Status do_stream_destroy(Stream) override { return Status::not_supported; }
   Status do_stream_synchronize(Stream stream) override {
     waits.push_back("host for stream " + std::to_string(stream.id));
-    return Status::success;
+    return stream_synchronize_answer;
   }
   Status do_stream_wait_event(Stream stream, Event event) override {
     if (stream_wait_answer != Status::success) return stream_wait_answer;
