@@ -8,6 +8,7 @@
 #include "allocators/caching.hpp"
 #include "allocators/direct.hpp"
 #include "allocators/fixed_size.hpp"
+#include "allocators/kv_slots.hpp"
 #include "allocators/legacy_pool.hpp"
 #include "allocators/limit.hpp"
 #include "allocators/pool.hpp"
@@ -43,6 +44,7 @@ constexpr AllocatorEntry kAllocators[] = {
     allocator<Binning>("binning", "RMM's bins of fixed-size blocks, a power of two each"),
     allocator<FixedSize>("fixed_size", "RMM's blocks of one size, borrowed by the chunk"),
     allocator<Caching>("caching", "PyTorch's caching allocator in its default configuration"),
+    allocator<KvSlots>("kv_slots", "LightLLM's KV cache by the token, with its hold row"),
     allocator<LegacyPool>("legacy_pool", "llama.cpp's pool of 256 idle blocks, with its flush and retry"),
     allocator<Limit>("limit", "refuses what would take its upstream's live bytes above a cap"),
     allocator<Pool>("pool", "RMM's coalescing best-fit pool, with its growth and its streams"),
