@@ -35,6 +35,19 @@ struct CachedBlock {
   bool is_whole_segment() const { return !previous && !next; }
   bool is_free() const { return state == State::free; }
   bool is_unmapped() const { return state == State::unmapped; }
+
+  /// Takes over the bytes and the place in the segment of a neighbour that is in no set.
+  void absorb(const CachedBlock* neighbour) {
+    if (neighbour == previous) {
+      address = neighbour->address;
+      previous = neighbour->previous;
+      if (previous) previous->next = this;
+    } else {
+      next = neighbour->next;
+      if (next) next->previous = this;
+    }
+    bytes += neighbour->bytes;
+  }
 };
 
 /// The free blocks of one stream in one pool, ordered by (bytes, rank, address).
@@ -44,9 +57,10 @@ struct CachedBlock {
 /// or two; bit maps find the next bin that is not empty.
 class FreeBlocks {
  public:
-  FreeBlocks(CachedPool& pool, std::uint64_t stream) : pool_(pool), stream_(stream) {}
+  /// `pool`: whose these are, where an allocator has several.
+  explicit FreeBlocks(std::uint64_t stream, CachedPool* pool = nullptr) : pool_(pool), stream_(stream) {}
 
-  CachedPool& pool() const { return pool_; }
+  CachedPool& pool() const { return *pool_; }
   std::uint64_t stream() const { return stream_; }
 
   void insert(CachedBlock* block) {
@@ -182,7 +196,7 @@ class FreeBlocks {
     walk(at->right, visit);
   }
 
-  CachedPool& pool_;
+  CachedPool* const pool_;
   const std::uint64_t stream_;
   std::uint32_t summary_ = 0;
   std::array<std::uint64_t, kBins / 64> words_{};

@@ -42,7 +42,7 @@ class CachedPool {
         std::lower_bound(streams_.begin(), streams_.end(), stream,
                          [](const auto& blocks, std::uint64_t wanted) { return blocks->stream() < wanted; });
     if (at == streams_.end() || (*at)->stream() != stream)
-      at = streams_.insert(at, std::make_unique<FreeBlocks>(*this, stream));
+      at = streams_.insert(at, std::make_unique<FreeBlocks>(stream, this));
     return *(latest_ = at->get());
   }
 
