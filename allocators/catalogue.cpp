@@ -7,6 +7,7 @@
 #include "allocators/direct.hpp"
 #include "allocators/legacy_pool.hpp"
 #include "allocators/limit.hpp"
+#include "allocators/vmm_pool.hpp"
 
 namespace drought {
 namespace {
@@ -38,6 +39,8 @@ constexpr AllocatorEntry kAllocators[] = {
     allocator<Caching>("caching", "PyTorch's caching allocator in its default configuration"),
     allocator<LegacyPool>("legacy_pool", "llama.cpp's pool of 256 idle blocks, with its flush and retry"),
     allocator<Limit>("limit", "refuses what would take its upstream's live bytes above a cap"),
+    allocator<VmmPool>("vmm_pool",
+                       "llama.cpp's stack over one reservation of addresses, which never shrinks"),
 };
 
 }  // namespace
