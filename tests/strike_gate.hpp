@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "harness/device/device.hpp"
@@ -33,11 +34,27 @@ class StrikeGate final : public CallGate {
   std::uint64_t struck() const { return struck_; }
   Site struck_site() const { return struck_site_; }
   std::uint64_t made(Site site) const { return made_[static_cast<std::size_t>(site)]; }
+  /// Calls that answered "no memory" so far, struck or not, and what the latest asked for.
+  std::uint64_t refusals() const { return refusals_; }
+  std::size_t refused_bytes() const { return refused_bytes_; }
+  /// While it lives, calls are the test's own: neither counted nor struck.
+  class Quiet {
+   public:
+    explicit Quiet(StrikeGate& gate) : gate_(gate), before_(std::exchange(gate.is_quiet_, true)) {}
+    ~Quiet() { gate_.is_quiet_ = before_; }
+    Quiet(const Quiet&) = delete;
+    Quiet& operator=(const Quiet&) = delete;
+
+   private:
+    StrikeGate& gate_;
+    const bool before_;
+  };
   /// The sites of the calls since the last time, in order.
   std::vector<Site> take_log() { return std::exchange(log_, {}); }
   void keep_log() { keeps_log_ = true; }
 
   void enter(Call& call) override {
+    if (is_quiet_) return;
     ++made_[static_cast<std::size_t>(call.site)];
     if (keeps_log_) log_.push_back(call.site);
     if (!armed_ || call.site != site_) return;
@@ -50,14 +67,19 @@ class StrikeGate final : public CallGate {
     struck_site_ = call.site;
     armed_ = forever_;
   }
-  void leave(Call&, Status) noexcept override {}
+  void leave(Call& call, Status status) noexcept override {
+    if (is_quiet_ || status != Status::memory_allocation) return;
+    ++refusals_;
+    refused_bytes_ = call.bytes;
+  }
 
  private:
   Device& device_;
-  bool armed_ = false, forever_ = false, keeps_log_ = false;
+  bool armed_ = false, forever_ = false, keeps_log_ = false, is_quiet_ = false;
   Site site_{}, struck_site_{};
   Status error_{};
-  std::uint64_t skipped_ = 0, struck_ = 0;
+  std::uint64_t skipped_ = 0, struck_ = 0, refusals_ = 0;
+  std::size_t refused_bytes_ = 0;
   std::array<std::uint64_t, site_count> made_{};
   std::vector<Site> log_;
 };
