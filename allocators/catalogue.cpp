@@ -5,6 +5,7 @@
 #include "allocators/bump.hpp"
 #include "allocators/caching.hpp"
 #include "allocators/direct.hpp"
+#include "allocators/gallocr.hpp"
 #include "allocators/legacy_pool.hpp"
 #include "allocators/limit.hpp"
 #include "allocators/vmm_pool.hpp"
@@ -39,6 +40,7 @@ constexpr AllocatorEntry kAllocators[] = {
     allocator<Caching>("caching", "PyTorch's caching allocator in its default configuration"),
     allocator<LegacyPool>("legacy_pool", "llama.cpp's pool of 256 idle blocks, with its flush and retry"),
     allocator<Limit>("limit", "refuses what would take its upstream's live bytes above a cap"),
+    allocator<Gallocr>("gallocr", "ggml's graph allocator call by call: best fit in up to 16 chunks"),
     allocator<VmmPool>("vmm_pool",
                        "llama.cpp's stack over one reservation of addresses, which never shrinks"),
 };

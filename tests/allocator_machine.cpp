@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <ostream>
 #include <stdexcept>
 
 #include "harness/memory/bytes.hpp"
@@ -12,11 +11,6 @@ namespace drought {
 namespace {
 
 constexpr std::size_t kLiveBytesMax = kLentAtLeast / 2;
-
-constexpr std::string_view kKinds[] = {"allocate", "free", "bounce",  "use",  "work",      "settle",
-                                       "arm",      "heal", "squeeze", "trim", "wrong_free"};
-// Of 1024. A heal ends what an arm or a squeeze began, and leaves a good part of the run in want.
-constexpr std::uint32_t kWeights[] = {416, 350, 60, 60, 40, 8, 20, 16, 16, 6, 32};
 
 std::vector<Site> strikable_sites() {
   std::vector<Site> sites;
@@ -32,21 +26,6 @@ Status error_at(Site site) {
 }
 
 }  // namespace
-
-std::ostream& operator<<(std::ostream& out, const Operation& operation) {
-  return out << kKinds[static_cast<std::size_t>(operation.kind)] << " " << operation.which << " "
-             << operation.size;
-}
-
-Operation draw_operation(Random& random) {
-  const std::uint64_t drawn = random();
-  auto weight = static_cast<std::uint32_t>(drawn & 1023);
-  std::size_t kind = 0;
-  while (weight >= kWeights[kind]) weight -= kWeights[kind++];
-  const std::uint64_t fields = random();
-  return {static_cast<Operation::Kind>(kind), static_cast<std::uint32_t>(fields >> 32),
-          static_cast<std::uint32_t>(fields)};
-}
 
 AllocatorMachine::AllocatorMachine(const AllocatorEntry& entry, std::uint64_t seed, bool full)
     : entry_(entry),
@@ -127,7 +106,7 @@ void AllocatorMachine::apply(const Operation& operation) {
       this->squeeze(operation);
       break;
     case trim:
-      if (trims_) (void)this->trim();
+      this->empty_out(operation);
       break;
     case wrong_free:
       this->wrong_free(operation);
@@ -168,6 +147,32 @@ void AllocatorMachine::free(std::size_t place) {
   last_freed_request_ = block.request;
   allocator_->deallocate(reinterpret_cast<void*>(begin), block.request);
   look_at_give_backs();
+}
+
+void AllocatorMachine::empty_out(const Operation& operation) {
+  while (operation.size % 2 != 0 && !order_.empty() && !broken_) free(order_.size() - 1);
+  if (trims_ && !broken_) (void)trim();
+  if (operation.size % 8 == 7 && !broken_) renew();
+}
+
+// Ends the allocator and makes another, which may be refused what it borrows while it is made.
+void AllocatorMachine::renew() {
+  stop();
+  if (broken_) return;
+  {
+    const StrikeGate::Quiet quiet(gate_);
+    (void)device_->set_peer("peer", 0);
+  }
+  arm({.which = static_cast<std::uint32_t>(operations_)});
+  try {
+    return start();
+  } catch (const OutOfMemory&) {
+  } catch (const DeviceError&) {
+  }
+  if (held_bytes() != 0)
+    breaks(Promise::refusal, "was never made, and holds " + std::to_string(held_bytes()));
+  gate_.disarm();
+  if (!broken_) start();
 }
 
 void AllocatorMachine::bounce(const Operation& operation) {

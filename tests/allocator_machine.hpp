@@ -19,8 +19,8 @@
 
 #include "harness/memory/interfaces.hpp"
 #include "harness/scenario/catalogues.hpp"
-#include "harness/sched/random.hpp"
 #include "tests/lender.hpp"
+#include "tests/operation.hpp"
 #include "tests/strike_gate.hpp"
 
 namespace drought {
@@ -41,30 +41,6 @@ enum class Promise : std::uint8_t {
 };
 inline constexpr int promise_count = static_cast<int>(Promise::all_given_back) + 1;
 std::string_view name(Promise promise);
-
-/// One drawn step; every value of the fields means something, and smaller ones mean less.
-struct Operation {
-  enum class Kind : std::uint8_t {
-    allocate,
-    free,
-    bounce,
-    use,
-    work,
-    settle,
-    arm,
-    heal,
-    squeeze,
-    trim,
-    wrong_free,
-  };
-  Kind kind{};
-  std::uint32_t which = 0;  ///< A block, stream or site, modulo their number.
-  std::uint32_t size = 0;   ///< Bits 0-4: the size's exponent; the rest: where between two powers.
-};
-inline constexpr int operation_kinds = static_cast<int>(Operation::Kind::wrong_free) + 1;
-std::ostream& operator<<(std::ostream& out, const Operation& operation);
-/// As often as a server's life has them: mostly blocks that come and go.
-Operation draw_operation(Random& random);
 
 struct Broken {
   Promise promise{};
@@ -123,6 +99,8 @@ class AllocatorMachine {
   void fence(std::uintptr_t begin, const Live& block);
   void check_order(std::uintptr_t begin, const Request& request);
   void check_contents(std::uintptr_t begin, const Live& block);
+  void empty_out(const Operation& operation);
+  void renew();
   void bounce(const Operation& operation);
   void use(const Operation& operation);
   void queue_work(std::size_t stream, std::size_t pieces);

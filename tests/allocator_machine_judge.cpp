@@ -167,22 +167,9 @@ void AllocatorMachine::refused_of_its_own_accord(const Request& request) {
   while (!order_.empty() && !broken_) free(order_.size() - 1);
   settle();
   if (broken_ || lends_now(request)) return;
-  // One that reclaims nothing until it ends. It may be refused what it borrows while it is made.
+  // One that reclaims nothing until it ends.
   ++seen_["remade"];
-  stop();
-  if (broken_) return;
-  {
-    const StrikeGate::Quiet quiet(gate_);
-    (void)device_->set_peer("peer", 0);
-  }
-  arm({.which = static_cast<std::uint32_t>(operations_)});
-  try {
-    return start();
-  } catch (const std::exception&) {
-  }
-  if (held_bytes() != 0) breaks(Promise::refusal, "kept " + bytes_text(held_bytes()) + " and was never made");
-  gate_.disarm();
-  if (!broken_) start();
+  renew();
 }
 
 void AllocatorMachine::failed(const Before& was, const DeviceError& error) {

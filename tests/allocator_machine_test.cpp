@@ -12,6 +12,8 @@
 #include <sstream>
 
 #include "allocators/catalogue.hpp"
+#include "allocators/legacy_pool.hpp"
+#include "allocators/vmm_pool.hpp"
 #include "tests/broken_keepers.hpp"
 #include "tests/seed.hpp"
 
@@ -123,6 +125,49 @@ constexpr MachineCanary kMachineCanaries[] = {
     {broken<LosesOne>("loses_one"), Promise::all_given_back, "ended and kept"},
 };
 
+/// An allocator of the catalogue with one of its historic bugs switched on.
+template <typename Made, typename... Above>
+std::unique_ptr<Resource> with_bug(const char* bug, Above&... above) {
+  typename Made::Options options;
+  options.bug = bug;
+  return std::make_unique<Made>(above..., std::move(options));
+}
+
+constexpr MachineCanary kMachineMutants[] = {
+    {{"legacy_pool_no_flush", "gives up at the first refusal",
+      [](const Table&, Resource* upstream, Device& device) {
+        return with_bug<LegacyPool>("no_flush", *upstream, device);
+      }},
+     Promise::refusal,
+     "would have made room"},
+    {{"legacy_pool_second_retry", "asks three times",
+      [](const Table&, Resource* upstream, Device& device) {
+        return with_bug<LegacyPool>("second_retry", *upstream, device);
+      }},
+     Promise::refusal,
+     "asked 3 times and promises at most 2"},
+    {{"legacy_pool_drop_live", "gives back a block that is lent",
+      [](const Table&, Resource* upstream, Device& device) {
+        return with_bug<LegacyPool>("drop_live", *upstream, device);
+      }},
+     Promise::accounting,
+     "still lives"},
+    {{"legacy_pool_double_free", "lends one address twice",
+      [](const Table&, Resource* upstream, Device& device) {
+        return with_bug<LegacyPool>("double_free", *upstream, device);
+      }},
+     Promise::wrong_free,
+     "wrongly freed"},
+    {{"vmm_pool_no_unwind", "keeps what a refused step took",
+      [](const Table&, Resource*, Device& device) { return with_bug<VmmPool>("no_unwind", device); }, false},
+     Promise::refusal,
+     "kept"},
+    {{"vmm_pool_pops_any", "takes the topmost bytes back",
+      [](const Table&, Resource*, Device& device) { return with_bug<VmmPool>("pops_any", device); }, false},
+     Promise::no_overlap,
+     "over"},
+};
+
 class MachineOverTheBroken : public testing::TestWithParam<MachineCanary> {};
 INSTANTIATE_TEST_SUITE_P(EveryDefect, MachineOverTheBroken, testing::ValuesIn(kMachineCanaries),
                          [](const auto& info) { return std::string(info.param.entry.name); });
@@ -141,6 +186,9 @@ TEST_P(MachineOverTheBroken, IsCaughtInEveryRunAndNamesThePromise) {
   }
   FAIL() << "never named as " << name(GetParam().breaks) << ": " << named;
 }
+
+INSTANTIATE_TEST_SUITE_P(EveryHistoricBug, MachineOverTheBroken, testing::ValuesIn(kMachineMutants),
+                         [](const auto& info) { return std::string(info.param.entry.name); });
 
 TEST(AllocatorMachine, FindsNothingWrongWithAllocatorsThatAreSound) {
   for (const AllocatorEntry& sound : {broken<PassesOn>("passes_on"), broken<Keeps>("keeps")}) {
