@@ -19,6 +19,7 @@
 #include "harness/check/record.hpp"
 #include "harness/fault/call.hpp"
 #include "harness/memory/access_order.hpp"
+#include "harness/memory/graph_uses.hpp"
 #include "harness/memory/resource.hpp"
 
 namespace drought {
@@ -141,6 +142,7 @@ class Ledger {
     std::uint64_t id = 0;
     Tag tag, phase;
     CallSite lent_at, freed_at;
+    std::string used_by;  ///< Graphs that were ready to touch it.
     /// "at file:line"; a buffer that left its scope knows only where it came from.
     std::string how() const;
   };
@@ -167,6 +169,7 @@ class Ledger {
   Record& record_;
   std::vector<Account*> accounts_;
   AccessOrder order_;
+  GraphUses graph_uses_;
   std::vector<Freed> graveyard_;  ///< A ring of the last 4096 blocks, for naming a stale operand.
   std::uint64_t buried_ = 0;
   std::vector<SpanMap> maps_;
