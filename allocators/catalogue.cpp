@@ -8,10 +8,12 @@
 #include "allocators/caching.hpp"
 #include "allocators/direct.hpp"
 #include "allocators/fixed_size.hpp"
+#include "allocators/gallocr.hpp"
 #include "allocators/kv_slots.hpp"
 #include "allocators/legacy_pool.hpp"
 #include "allocators/limit.hpp"
 #include "allocators/pool.hpp"
+#include "allocators/vmm_pool.hpp"
 
 namespace drought {
 namespace {
@@ -48,6 +50,9 @@ constexpr AllocatorEntry kAllocators[] = {
     allocator<LegacyPool>("legacy_pool", "llama.cpp's pool of 256 idle blocks, with its flush and retry"),
     allocator<Limit>("limit", "refuses what would take its upstream's live bytes above a cap"),
     allocator<Pool>("pool", "RMM's coalescing best-fit pool, with its growth and its streams"),
+    allocator<Gallocr>("gallocr", "ggml's graph allocator call by call: best fit in up to 16 chunks"),
+    allocator<VmmPool>("vmm_pool",
+                       "llama.cpp's stack over one reservation of addresses, which never shrinks"),
 };
 
 }  // namespace
