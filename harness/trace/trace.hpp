@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -71,6 +72,9 @@ struct Trace {
   std::vector<std::vector<TraceEvent>> device_traces{};  ///< One list a device, in recorded order.
   std::vector<PoolId> pools{};
   SnapshotSettings settings{};
+  std::uint64_t limit_bytes =
+      0;  ///< The cap on what may be borrowed, where the recorder names it; 0: unknown.
+  std::shared_ptr<const void> frames_in{};  ///< What the events' frames point into, where they have any.
 };
 
 }  // namespace drought
