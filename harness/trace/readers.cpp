@@ -21,8 +21,12 @@ constexpr TraceReader kReaders[] = {
 std::span<const TraceReader> trace_readers() { return kReaders; }
 
 Trace read_trace(TraceFile file) {
-  for (const TraceReader& reader : kReaders)
-    if (reader.recognises(file)) return reader.read(file);
+  for (const TraceReader& reader : kReaders) {
+    if (!reader.recognises(file)) continue;
+    Trace trace = reader.read(file);
+    trace.recorder = reader.name;
+    return trace;
+  }
   std::string known;
   for (const TraceReader& reader : kReaders)
     known += (known.empty() ? "" : "; ") + std::string(reader.summary);

@@ -68,6 +68,7 @@ struct SnapshotSettings {
 
 struct Trace {
   std::string name{};                       ///< The file's, for messages.
+  std::string_view recorder{};              ///< The reader's name: pytorch, rmm …; empty: no file's.
   std::vector<SnapshotSegment> segments{};  ///< What was left at the end, where the recorder says.
   std::vector<std::vector<TraceEvent>> device_traces{};  ///< One list a device, in recorded order.
   std::vector<PoolId> pools{};
