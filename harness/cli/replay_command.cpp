@@ -14,11 +14,10 @@ struct Arguments {
 };
 
 ReplayResult replay_one(const std::string& trace, const AllocatorEntry& allocator) {
-  // An allocator that wants a device gets an empty one; its segments come from the trace all the same.
-  const auto device = make_host_device(profile_named("h200"), {.work = Device::Work::shapes});
   try {
-    return replay_file(
-        trace, [&](Resource& upstream) { return allocator.make(Table("replay", {}), &upstream, *device); });
+    return replay_file(trace, [&](Resource& upstream, Device& device) {
+      return allocator.make(Table("replay", {}), &upstream, device);
+    });
   } catch (const TraceError& error) {
     throw UserError(error.what());
   }
