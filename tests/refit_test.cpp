@@ -183,8 +183,7 @@ ReplayResult replayed_again(const RefitRun& run) {
   std::ostringstream out;
   write_snapshot(out, run.recorded);
   const Snapshot again = read_snapshot(pickle::Document::parse("again", out.str()));
-  ScriptedDevice device;
-  return replay(again, [&](Resource& upstream) {
+  return replay(again, [&](Resource& upstream, Device& device) {
     return find_entry(allocator_catalogue(), "caching")->make(Table(), &upstream, device);
   });
 }

@@ -99,7 +99,7 @@ class Resumes {
     std::size_t bytes = 0;
     Stream stream{};
     PoolId pool{};
-    bool is_small = false;
+    bool is_small = false, is_expandable = false;
     std::vector<Block> lent{};  ///< By address.
   };
 
