@@ -12,6 +12,7 @@
 #include "allocators/kv_slots.hpp"
 #include "allocators/legacy_pool.hpp"
 #include "allocators/limit.hpp"
+#include "allocators/paged_kv.hpp"
 #include "allocators/pool.hpp"
 #include "allocators/vmm_pool.hpp"
 
@@ -49,6 +50,7 @@ constexpr AllocatorEntry kAllocators[] = {
     allocator<KvSlots>("kv_slots", "LightLLM's KV cache by the token, with its hold row"),
     allocator<LegacyPool>("legacy_pool", "llama.cpp's pool of 256 idle blocks, with its flush and retry"),
     allocator<Limit>("limit", "refuses what would take its upstream's live bytes above a cap"),
+    allocator<PagedKv>("paged_kv", "vLLM's KV cache blocks: shared, cached by prefix, evicted when unused"),
     allocator<Pool>("pool", "RMM's coalescing best-fit pool, with its growth and its streams"),
     allocator<Gallocr>("gallocr", "ggml's graph allocator call by call: best fit in up to 16 chunks"),
     allocator<VmmPool>("vmm_pool",
