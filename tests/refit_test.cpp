@@ -12,7 +12,6 @@
 #include "harness/trace/readers.hpp"
 #include "harness/trace/snapshot.hpp"
 #include "harness/trace/snapshot_writer.hpp"
-#include "tests/scripted_device.hpp"
 #include "tests/source_root.hpp"
 
 namespace drought {
