@@ -7,7 +7,7 @@
 namespace drought {
 namespace {
 
-constexpr std::size_t kGraveyardMax = 4096;
+constexpr std::size_t kGraves = 4096;
 
 std::string joined(const std::vector<std::string>& names) {
   std::string text;
@@ -42,10 +42,12 @@ bool SpanMap::covers(std::uint64_t offset, std::uint64_t wanted) const {
 }
 
 void Ledger::bury(const Allocation& allocation, const Request& freed_by) {
-  graveyard_.push_back({allocation.begin, allocation.end(), allocation.id, allocation.request.tag, phase_,
-                        allocation.request.from, freed_by.from,
-                        joined(graph_uses_.users_of(allocation.begin, allocation.end()))});
-  if (graveyard_.size() > kGraveyardMax) graveyard_.pop_front();
+  if (graveyard_.empty()) graveyard_.resize(kGraves);
+  graveyard_[buried_++ % kGraves] = {
+      allocation.begin, allocation.end(),
+      allocation.id,    allocation.request.tag,
+      phase_,           allocation.request.from,
+      freed_by.from,    joined(graph_uses_.users_of(allocation.begin, allocation.end()))};
 }
 
 std::string Ledger::Freed::how() const {
@@ -55,8 +57,10 @@ std::string Ledger::Freed::how() const {
 }
 
 const Ledger::Freed* Ledger::freed_around(std::uintptr_t begin) const {
-  for (auto freed = graveyard_.rbegin(); freed != graveyard_.rend(); ++freed)
-    if (freed->begin <= begin && begin < freed->end) return &*freed;
+  for (std::uint64_t age = 1; age <= std::min<std::uint64_t>(buried_, kGraves); ++age) {
+    const Freed& freed = graveyard_[(buried_ - age) % kGraves];
+    if (freed.begin <= begin && begin < freed.end) return &freed;
+  }
   return nullptr;
 }
 
@@ -131,6 +135,7 @@ void Ledger::completed(const Call& call) {
 void Ledger::judge(Call& call) {
   // An instance is only made ready; what its launch touches is judged then.
   if (!call.declared || call.site == Site::cudaGraphInstantiate) return;
+  if (call.operands.empty() && call.site != Site::cudaHostRegister) return;
   if (call.site == Site::cudaHostRegister) judge_registration(call);
   for (const Operand& operand : call.operands) {
     ++record_.judged_operands;

@@ -9,7 +9,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
 #include <span>
@@ -171,7 +170,8 @@ class Ledger {
   std::vector<Account*> accounts_;
   AccessOrder order_;
   GraphUses graph_uses_;
-  std::deque<Freed> graveyard_;  ///< The last 4096 blocks, for naming a stale operand.
+  std::vector<Freed> graveyard_;  ///< A ring of the last 4096 blocks, for naming a stale operand.
+  std::uint64_t buried_ = 0;
   std::vector<SpanMap> maps_;
   std::map<std::uintptr_t, NamedRange> ranges_;
   std::map<const void*, std::size_t> registered_;  ///< Host memory registered and not yet unregistered.
