@@ -43,14 +43,11 @@ bool SpanMap::covers(std::uint64_t offset, std::uint64_t wanted) const {
 
 void Ledger::bury(const Allocation& allocation, const Request& freed_by) {
   if (graveyard_.empty()) graveyard_.resize(kGraves);
-  graveyard_[buried_++ % kGraves] = {allocation.begin,
-                                     allocation.end(),
-                                     allocation.id,
-                                     allocation.request.tag,
-                                     phase_,
-                                     allocation.request.from,
-                                     freed_by.from,
-                                     joined(graph_uses_.users_of(allocation.begin, allocation.end()))};
+  graveyard_[buried_++ % kGraves] = {
+      allocation.begin, allocation.end(),
+      allocation.id,    allocation.request.tag,
+      phase_,           allocation.request.from,
+      freed_by.from,    joined(graph_uses_.users_of(allocation.begin, allocation.end()))};
 }
 
 std::string Ledger::Freed::how() const {
