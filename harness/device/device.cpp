@@ -149,18 +149,26 @@ Status Device::synchronize() {
   return through({.site = Site::cudaDeviceSynchronize}, [&] { return do_synchronize(); });
 }
 
-Status Device::memset(void* to, std::uint8_t value, std::size_t bytes, Stream stream) {
+Status Device::memset(void* to, std::uint8_t value, std::size_t bytes, Stream stream, Judged judged) {
   const Operand operands[] = {{"to", to, bytes, Access::write}};
-  return through(
-      {.site = Site::cudaMemset, .bytes = bytes, .stream = stream, .data = to, .operands = operands},
-      [&] { return do_memset(to, value, bytes, stream); });
+  return through({.site = Site::cudaMemset,
+                  .bytes = bytes,
+                  .stream = stream,
+                  .data = to,
+                  .operands = operands,
+                  .declared = judged == Judged::yes},
+                 [&] { return do_memset(to, value, bytes, stream); });
 }
 
-Status Device::memcpy(void* to, const void* from, std::size_t bytes, Stream stream) {
+Status Device::memcpy(void* to, const void* from, std::size_t bytes, Stream stream, Judged judged) {
   const Operand operands[] = {{"to", to, bytes, Access::write}, {"from", from, bytes, Access::read}};
-  return through(
-      {.site = Site::cudaMemcpy, .bytes = bytes, .stream = stream, .data = to, .operands = operands},
-      [&] { return do_memcpy(to, from, bytes, stream); });
+  return through({.site = Site::cudaMemcpy,
+                  .bytes = bytes,
+                  .stream = stream,
+                  .data = to,
+                  .operands = operands,
+                  .declared = judged == Judged::yes},
+                 [&] { return do_memcpy(to, from, bytes, stream); });
 }
 
 Status Device::launch(const Launch& launch) {

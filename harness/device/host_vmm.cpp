@@ -113,6 +113,7 @@ Status HostVmm::map(const AddressRange& where, std::size_t offset, MemoryHandle 
     const auto in_file = static_cast<off_t>(found->second.file_offset);
     constexpr int flags = MAP_SHARED | MAP_FIXED | MAP_NORESERVE;
     void* mapped = ::mmap(as_pointer(where.begin), where.bytes, PROT_NONE, flags, file_, in_file);
+    if (mapped == MAP_FAILED && errno == ENOMEM) return Status::memory_allocation;  // vm.max_map_count
     if (mapped == MAP_FAILED) refuse("mmap");
   }
   ++found->second.mappings;

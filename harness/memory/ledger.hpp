@@ -20,6 +20,7 @@
 #include "harness/check/record.hpp"
 #include "harness/fault/call.hpp"
 #include "harness/memory/access_order.hpp"
+#include "harness/memory/interfaces.hpp"
 #include "harness/memory/resource.hpp"
 
 namespace drought {
@@ -39,7 +40,7 @@ struct Allocation {
 };
 
 /// One link of a chain: a resource, and everything it has lent and not taken back.
-class Account final : public Resource {
+class Account final : public Resource, private GuardsBlocks::Listener {
  public:
   /// `below`: the account this resource borrows from, or null for one over the device.
   Account(Ledger& ledger, std::string name, Resource& resource, Device& device, Account* below);
@@ -61,6 +62,8 @@ class Account final : public Resource {
  private:
   friend class Ledger;
   void* lend(const Request& request);
+  void looked_at_block(std::string_view damage) override;
+  void could_not_look(std::string_view why) override;
   void begin_try(std::size_t bytes);
   void end_try(Attempt::End end);
   void admit(void* block, const Request& request);
@@ -113,6 +116,10 @@ class Ledger {
   void begin_generation() { ++generation_; }
   std::uint64_t generation() const { return generation_; }
 
+  /// What is known of an access that ended a context: which block `address` lies in or beside, where it is
+  /// known, and the operands of undeclared launches that no live block held. Ask while the blocks live.
+  std::string explain_fault(const void* address) const;
+
   /// Live allocations that workloads hold (of the topmost accounts), the oldest first.
   std::vector<Survivor> survivors(std::span<const Tag> tags) const;
   /// Records that nothing with these tags may live any more, and answers what does.
@@ -155,6 +162,8 @@ class Ledger {
   /// violation. The call is made all the same.
   void judge_registration(const Call& call);
   void update_peak();
+  void suspect(const Call& launch);
+  std::string place_of(std::uintptr_t address) const;
   /// What is wrong with an operand and which check minds; an empty text when it may be used.
   struct Objection {
     std::string text;
@@ -168,7 +177,8 @@ class Ledger {
   Record& record_;
   std::vector<Account*> accounts_;
   AccessOrder order_;
-  std::deque<Freed> graveyard_;  ///< The last 4096 blocks, for naming a stale operand.
+  std::deque<Freed> graveyard_;       ///< The last 4096 blocks, for naming a stale operand.
+  std::deque<std::string> suspects_;  ///< The last 8 operands that only an undeclared launch could use.
   std::vector<SpanMap> maps_;
   std::map<std::uintptr_t, NamedRange> ranges_;
   std::map<const void*, std::size_t> registered_;  ///< Host memory registered and not yet unregistered.
