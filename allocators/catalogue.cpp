@@ -5,6 +5,7 @@
 #include "allocators/bump.hpp"
 #include "allocators/caching.hpp"
 #include "allocators/direct.hpp"
+#include "allocators/guard.hpp"
 #include "allocators/legacy_pool.hpp"
 #include "allocators/limit.hpp"
 
@@ -36,6 +37,8 @@ constexpr AllocatorEntry kAllocators[] = {
     allocator<Direct>("direct", "each allocation is one cudaMalloc, each free one cudaFree"),
     allocator<Bump>("bump", "one slab front to back, reclaimed at the end"),
     allocator<Caching>("caching", "PyTorch's caching allocator in its default configuration"),
+    allocator<Guard>("guard",
+                     "each block alone in a mapping with unmapped space around it and after its life"),
     allocator<LegacyPool>("legacy_pool", "llama.cpp's pool of 256 idle blocks, with its flush and retry"),
     allocator<Limit>("limit", "refuses what would take its upstream's live bytes above a cap"),
 };
