@@ -8,6 +8,7 @@
 #include "allocators/guard.hpp"
 #include "allocators/legacy_pool.hpp"
 #include "allocators/limit.hpp"
+#include "allocators/shared_object.hpp"
 
 namespace drought {
 namespace {
@@ -41,6 +42,8 @@ constexpr AllocatorEntry kAllocators[] = {
                      "each block alone in a mapping with unmapped space around it and after its life"),
     allocator<LegacyPool>("legacy_pool", "llama.cpp's pool of 256 idle blocks, with its flush and retry"),
     allocator<Limit>("limit", "refuses what would take its upstream's live bytes above a cap"),
+    allocator<SharedObject>("shared_object",
+                            "a user's shared library, as PyTorch's pluggable allocator takes it"),
 };
 
 }  // namespace
