@@ -1,5 +1,9 @@
 #include "tests/guard_cases.hpp"
 
+#include <istream>
+#include <ostream>
+
+#include "tests/child_jobs.hpp"
 #include "tests/probe.hpp"
 
 namespace drought {
@@ -106,5 +110,20 @@ std::span<const GuardCase> guard_cases() {
 }
 
 std::string write_inside_and_free_twice(Device& device, Guard& guard) { return write_inside(device, guard); }
+
+int run_guard_case(std::istream& input, std::ostream& record) {
+  std::string lane, wanted, why_not;
+  input >> lane >> wanted;
+  const Profile& profile = profile_named("h200");
+  const auto device = lane == "cuda" ? make_cuda_device(profile, {}, why_not) : make_host_device(profile, {});
+  if (!device) return 77;
+  for (const GuardCase& one : guard_cases()) {
+    if (one.name != wanted) continue;
+    Guard guard(*device, one.sound);
+    record << one.run(*device, guard);
+    return 0;
+  }
+  return 2;
+}
 
 }  // namespace drought

@@ -9,6 +9,7 @@
 #include <map>
 #include <vector>
 
+#include "harness/device/child.hpp"
 #include "tests/guard_cases.hpp"
 #include "tests/host_lane.hpp"
 #include "tests/probe.hpp"
@@ -34,6 +35,12 @@ std::string come_of(const GuardCase& one, const Guard::Options& options) {
 
 TEST_P(EveryGuardCase, IsNoticed) {
   EXPECT_THAT(come_of(GetParam(), GetParam().sound), HasSubstr(std::string(GetParam().answer)));
+}
+
+TEST_P(EveryGuardCase, IsNoticedInAProcessOfItsOwn) {
+  const ChildEnd end = Child(job("guard_case")).finish("host " + std::string(GetParam().name));
+  EXPECT_TRUE(end.succeeded()) << end.text();
+  EXPECT_THAT(end.record, HasSubstr(std::string(GetParam().answer)));
 }
 
 TEST_P(EveryGuardCase, IsNotNoticedWithoutTheProtectionThatItIsAbout) {

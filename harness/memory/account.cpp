@@ -126,7 +126,7 @@ void Account::admit(void* block, const Request& request) {
     const Allocation* lender = below_->containing(made.begin);
     if (!lender || lender->end() < made.end()) wrong("outside all memory it has borrowed");
   }
-  live_.insert_or_assign(made.begin, std::move(made));
+  live_.insert_or_assign(next, made.begin, std::move(made));
   live_bytes_ += request.bytes;
   ++ledger_.record_.allocations;
   if (!above_) ledger_.update_peak();

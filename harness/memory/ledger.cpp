@@ -7,7 +7,7 @@
 namespace drought {
 namespace {
 
-constexpr std::size_t kGraveyardMax = 4096;
+constexpr std::size_t kGraves = 4096;
 constexpr std::size_t kSuspectsMax = 8;
 // An address further than this from a block is not called near it: two granules of the driver's.
 constexpr std::size_t kNearBytes = 4_MiB;
@@ -39,9 +39,10 @@ bool SpanMap::covers(std::uint64_t offset, std::uint64_t wanted) const {
 }
 
 void Ledger::bury(const Allocation& allocation, const Request& freed_by) {
-  graveyard_.push_back({allocation.begin, allocation.end(), allocation.id, allocation.request.tag, phase_,
-                        allocation.request.from, freed_by.from});
-  if (graveyard_.size() > kGraveyardMax) graveyard_.pop_front();
+  if (graveyard_.empty()) graveyard_.resize(kGraves);
+  graveyard_[buried_++ % kGraves] = {allocation.begin,       allocation.end(), allocation.id,
+                                     allocation.request.tag, phase_,           allocation.request.from,
+                                     freed_by.from};
 }
 
 std::string Ledger::Freed::how() const {
@@ -50,8 +51,10 @@ std::string Ledger::Freed::how() const {
 }
 
 const Ledger::Freed* Ledger::freed_around(std::uintptr_t begin) const {
-  for (auto freed = graveyard_.rbegin(); freed != graveyard_.rend(); ++freed)
-    if (freed->begin <= begin && begin < freed->end) return &*freed;
+  for (std::uint64_t age = 1; age <= std::min<std::uint64_t>(buried_, kGraves); ++age) {
+    const Freed& freed = graveyard_[(buried_ - age) % kGraves];
+    if (freed.begin <= begin && begin < freed.end) return &freed;
+  }
   return nullptr;
 }
 
@@ -172,6 +175,7 @@ void Ledger::completed(const Call& call) {
 
 void Ledger::judge(Call& call) {
   if (!call.declared) return suspect(call);
+  if (call.operands.empty() && call.site != Site::cudaHostRegister) return;
   if (call.site == Site::cudaHostRegister) judge_registration(call);
   for (const Operand& operand : call.operands) {
     ++record_.judged_operands;

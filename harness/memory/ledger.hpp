@@ -177,7 +177,8 @@ class Ledger {
   Record& record_;
   std::vector<Account*> accounts_;
   AccessOrder order_;
-  std::deque<Freed> graveyard_;       ///< The last 4096 blocks, for naming a stale operand.
+  std::vector<Freed> graveyard_;  ///< A ring of the last 4096 blocks, for naming a stale operand.
+  std::uint64_t buried_ = 0;
   std::deque<std::string> suspects_;  ///< The last 8 operands that only an undeclared launch could use.
   std::vector<SpanMap> maps_;
   std::map<std::uintptr_t, NamedRange> ranges_;
