@@ -103,16 +103,16 @@ TEST(SharedObject, TakesTheErrorThatAnsweredTheLibraryOutOfTheSlot) {
 
 TEST(SharedObject, GivesEachOfItsOwnersALibraryWithGlobalsOfItsOwn) {
   const auto device = h200();
-  const auto seventh = [&] {
+  const auto lent_of = [&](int wanted) {
     SharedObject memory(*device, functions("forgetful_alloc"));
     int lent = 0;
     (void)refusal_of([&] {
-      for (; lent < 20; ++lent) (void)memory.allocate({.bytes = 1});
+      for (; lent < wanted; ++lent) (void)memory.allocate({.bytes = 1});
     });
     return lent;
   };
-  EXPECT_EQ(seventh(), 6);
-  EXPECT_EQ(seventh(), 6) << "the first library's count of calls lives on in the second";
+  EXPECT_EQ(lent_of(3), 3);
+  EXPECT_EQ(lent_of(20), 6) << "the first library's count of calls lives on in the second";
 }
 
 TEST(SharedObject, KeepsTwoDevicesApart) {
