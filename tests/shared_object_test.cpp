@@ -204,7 +204,7 @@ TEST(RuntimeLibrary, AnswersTheRuntimesOtherCallsAsTheDeviceDoes) {
             0);
   EXPECT_EQ(total_bytes, device->profile().total_bytes);
   EXPECT_EQ(runtime_function<int(void*, void*)>("cudaFreeAsync")(block, stream), 0);
-  EXPECT_EQ(runtime_function<int(void*)>("cudaFree")(block), 1);
+  EXPECT_EQ(runtime_function<int(void*, void*)>("cudaFreeAsync")(block, stream), 1);
   EXPECT_EQ(runtime_function<int()>("cudaPeekAtLastError")(), 1);
   EXPECT_STREQ(runtime_function<const char*(int)>("cudaGetErrorName")(1), "cudaErrorInvalidValue");
   EXPECT_EQ(runtime_function<int()>("cudaGetLastError")(), 1);

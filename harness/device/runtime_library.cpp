@@ -52,6 +52,19 @@ constexpr DroughtRuntime kRuntime{
           return on_device([&](Device& to, Tag tag) { return to.malloc(*out, bytes, tag); });
         },
     .free = [](void* block) { return on_device([&](Device& to, Tag tag) { return to.free(block, tag); }); },
+    .malloc_async =
+        [](void** out, std::size_t bytes, void* stream) {
+          return on_device(
+              [&](Device& to, Tag tag) { return to.malloc_async(*out, bytes, stream_of(stream), tag); });
+        },
+    .free_async =
+        [](void* block, void* stream) {
+          return on_device([&](Device& to, Tag tag) { return to.free_async(block, stream_of(stream), tag); });
+        },
+    .malloc_managed =
+        [](void** out, std::size_t bytes) {
+          return on_device([&](Device& to, Tag tag) { return to.malloc_managed(*out, bytes, tag); });
+        },
     .malloc_host =
         [](void** out, std::size_t bytes) {
           return on_device([&](Device& to, Tag tag) { return to.malloc_host(*out, bytes, tag); });

@@ -13,6 +13,9 @@ extern "C" {
 struct DroughtRuntime {
   int (*malloc)(void** out, std::size_t bytes);
   int (*free)(void* block);
+  int (*malloc_async)(void** out, std::size_t bytes, void* stream);
+  int (*free_async)(void* block, void* stream);
+  int (*malloc_managed)(void** out, std::size_t bytes);
   int (*malloc_host)(void** out, std::size_t bytes);
   int (*free_host)(void* block);
   int (*mem_info)(std::size_t* free_bytes, std::size_t* total_bytes);

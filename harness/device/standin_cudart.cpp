@@ -1,15 +1,11 @@
 // A shared library under the name of CUDA's runtime: what memory managers call of it, each call passed on
 // to the device that drought has made current. A function that is not here is told when a user's library
 // is loaded, by name. It is compiled by itself and knows nothing of drought but one table.
-//
-// Stream-ordered calls are answered by the synchronous ones: cudaFreeAsync frees when the device is done,
-// which is later than it must be and never too early.
 #include "harness/device/standin.hpp"
 
 namespace {
 
-constexpr int kSuccess = 0, kInvalidValue = 1, kInitializationError = 3, kInvalidDevice = 101,
-              kNotSupported = 801;
+constexpr int kSuccess = 0, kInvalidValue = 1, kInitializationError = 3, kInvalidDevice = 101;
 
 /// Null until drought has loaded the library.
 const DroughtRuntime* runtime = nullptr;
@@ -36,9 +32,15 @@ int cudaMalloc(void** out, std::size_t bytes) {
 int cudaFree(void* block) {
   return ask([&](auto& all) { return all.free(block); });
 }
-int cudaMallocAsync(void** out, std::size_t bytes, void*) { return cudaMalloc(out, bytes); }
-int cudaFreeAsync(void* block, void*) { return cudaFree(block); }
-int cudaMallocManaged(void**, std::size_t, unsigned) { return kNotSupported; }
+int cudaMallocAsync(void** out, std::size_t bytes, void* stream) {
+  return out ? ask([&](auto& all) { return all.malloc_async(out, bytes, stream); }) : kInvalidValue;
+}
+int cudaFreeAsync(void* block, void* stream) {
+  return ask([&](auto& all) { return all.free_async(block, stream); });
+}
+int cudaMallocManaged(void** out, std::size_t bytes, unsigned) {
+  return out ? ask([&](auto& all) { return all.malloc_managed(out, bytes); }) : kInvalidValue;
+}
 int cudaMallocHost(void** out, std::size_t bytes) {
   return out ? ask([&](auto& all) { return all.malloc_host(out, bytes); }) : kInvalidValue;
 }

@@ -140,7 +140,8 @@ void Rig::leave(Call& call, Status status) noexcept {
   if (is_sticky(status) && !call.refused && !call.answer && fault_place_.empty())
     for (const RankParts& parts : ranks_)
       if (fault_place_.empty()) fault_place_ = ledger_.explain_fault(parts.device->fault_address());
-  if (call.site == Site::launch && status == Status::success) ++record_.launches;
+  const bool launches = (call.site == Site::launch && !call.captured) || call.site == Site::cudaGraphLaunch;
+  if (launches && status == Status::success) ++record_.launches;
   if (!call.refused && (status == Status::success || gives_back(call.site))) ledger_.completed(call);
 }
 
