@@ -4,6 +4,7 @@
 #include "faults/catalogue.hpp"
 #include "kernels/catalogue.hpp"
 #include "scenarios/allocators/churn.hpp"
+#include "scenarios/allocators/overrun.hpp"
 #include "scenarios/allocators/paged_serving.hpp"
 #include "scenarios/auto_profile/auto_profile.hpp"
 #include "scenarios/kernels/single_kernel.hpp"
@@ -26,6 +27,8 @@ constexpr WorkloadEntry kWorkloads[] = {
                            "sequences share, fork, grow and are preempted on vLLM's KV blocks"),
     workload<AutoProfile>("auto_profile",
                           "probe, size, rebuild and validate a server's KV cache, with bounded retries"),
+    workload<Overrun>("overrun",
+                      "a kernel touches one element beside its buffer, and nothing judges the launch"),
     workload<StrayRead>("stray_read", "a kernel reads a buffer that was freed"),
     workload<SingleKernel>("single_kernel",
                            "one kernel against its oracle on memory of the resource under test"),
