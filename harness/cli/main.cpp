@@ -25,6 +25,7 @@ int run_cli(int argc, char** argv) {
   const std::pair<std::string, Chosen> commands[] = {{"run", add_run_command(app, catalogues)},
                                                      {"sweep", add_sweep_command(app, catalogues)},
                                                      {"replay", add_replay_command(app, catalogues)},
+                                                     {"diagnose", add_diagnose_command(app, catalogues)},
                                                      {"list", add_list_command(app, catalogues)}};
   if (argc > 1 && argv[1][0] != '-') {
     std::string known;
