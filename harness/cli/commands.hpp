@@ -22,6 +22,7 @@ Chosen add_sweep_command(CLI::App& app, const Catalogues& catalogues);
 Chosen add_replay_command(CLI::App& app, const Catalogues& catalogues);
 Chosen add_diagnose_command(CLI::App& app, const Catalogues& catalogues);
 Chosen add_list_command(CLI::App& app, const Catalogues& catalogues);
+Chosen add_bench_command(CLI::App& app);
 
 /// "host" or "cuda"; throws UserError for another word.
 Lane lane_named(const std::string& word);

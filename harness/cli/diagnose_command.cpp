@@ -12,7 +12,7 @@
 #include "harness/diagnose/reproduction.hpp"
 #include "harness/diagnose/trace_figures.hpp"
 #include "harness/scenario/isolate.hpp"
-#include "harness/trace/snapshot.hpp"
+#include "harness/trace/readers.hpp"
 
 namespace drought {
 namespace {
@@ -21,26 +21,37 @@ struct Arguments {
   std::string file, write, json;
 };
 
-/// Whether the file is a pickle, which begins with the byte that no text does.
-bool is_pickle(std::istream& in) { return in.peek() == 0x80; }
+/// A pickle or a database, which begin as no text does.
+bool is_binary(const std::string& start) {
+  return start.starts_with('\x80') || start.starts_with("SQLite format 3");
+}
+
+Figures trace_figures(const std::string& path) {
+  try {
+    return figures_of(read_trace(path));
+  } catch (const TraceError& error) {
+    throw UserError(error.what());
+  }
+}
 
 Figures read_figures(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
-  if (!in || in.peek() == std::ifstream::traits_type::eof())
-    throw UserError(path + ": cannot be read, or is empty");
-  if (is_pickle(in)) {
-    try {
-      return figures_of(read_snapshot(path));
-    } catch (const TraceError& error) {
-      throw UserError(error.what());
-    }
-  }
+  std::string start(16, '\0');
+  if (!in || !in.read(start.data(), 1)) throw UserError(path + ": cannot be read, or is empty");
+  in.read(start.data() + 1, static_cast<std::streamsize>(start.size()) - 1);
+  if (is_binary(start)) return trace_figures(path);
+  in.clear();
+  in.seekg(0);
   LogReader reader;
   reader.read(in);
-  if (reader.understood() == 0)
+  if (reader.understood() != 0) return reader.figures();
+  // What tells nothing as a log may be a recording: RMM's, for one, is text.
+  try {
+    return figures_of(read_trace(path));
+  } catch (const TraceError&) {
     throw UserError(path + ":" + std::to_string(reader.lines()) +
-                    ":1: no out of memory in any known wording up to here");
-  return reader.figures();
+                    ":1: no out of memory in any known wording up to here, and no known recording");
+  }
 }
 
 template <typename Visit>

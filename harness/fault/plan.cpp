@@ -15,6 +15,11 @@ bool gives_back(Site site) {
     case Site::cuMemUnmap:
     case Site::cudaStreamDestroy:
     case Site::cudaEventDestroy:
+    case Site::cudaFreeAsync:
+    case Site::cudaMemPoolTrimTo:
+    case Site::cudaGraphDestroy:
+    case Site::cudaGraphExecDestroy:
+    case Site::cudaDeviceGraphMemTrim:
     case Site::deallocate:
     case Site::release:
       return true;
@@ -46,15 +51,19 @@ void Plan::release(Scene& scene) noexcept {
 
 void Plan::consider(Call& call, const Circumstances& now, Scene& scene) {
   if (striking_) return;
+  if (!open_strikes_.empty()) note_retry(call);
+  if (!disarmed_) strike(call, now, scene);
+  // A call that a declared fault refuses has failed already, so it is no point of a sweep.
+  if (keeps_points_ && !call.refused && !call.answer && !documented_errors(call.site).empty())
+    points_.push_back({now.call, call.site, call.tag, now.phase, call.bytes, std::string(call.resource)});
+}
+
+void Plan::note_retry(const Call& call) {
   std::erase_if(open_strikes_, [&](std::size_t index) {
     Strike& strike = record_.strikes[index];
     strike.retried = strike.retried || (strike.site == call.site && strike.tag == call.tag);
     return strike.retried;
   });
-  if (!disarmed_) strike(call, now, scene);
-  // A call that a declared fault refuses has failed already, so it is no point of a sweep.
-  if (keeps_points_ && !call.refused && !call.answer && !documented_errors(call.site).empty())
-    points_.push_back({now.call, call.site, call.tag, now.phase, call.bytes, std::string(call.resource)});
 }
 
 void Plan::strike(Call& call, const Circumstances& now, Scene& scene) {

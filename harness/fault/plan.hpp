@@ -47,12 +47,13 @@ class Plan {
   void consider(Call& call, const Circumstances& now, Scene& scene);
 
   /// Whether points() is kept; a plain run does not pay for it.
-  void keep_points() { keeps_points_ = true; }
+  void keep_points(bool keep = true) { keeps_points_ = keep; }
   const std::vector<FaultPoint>& points() const { return points_; }
   const std::vector<ArmedFault>& armed() const { return armed_; }
 
  private:
   void strike(Call& call, const Circumstances& now, Scene& scene);
+  void note_retry(const Call& call);
 
   Record& record_;
   Random random_;
