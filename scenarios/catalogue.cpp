@@ -11,6 +11,7 @@
 #include "scenarios/kernels/stray_read.hpp"
 #include "scenarios/legacy_pool/pool_attention.hpp"
 #include "scenarios/legacy_pool/pool_decode.hpp"
+#include "scenarios/reports/script.hpp"
 #include "scenarios/span_cover/span_map.hpp"
 
 namespace drought {
@@ -34,6 +35,7 @@ constexpr WorkloadEntry kWorkloads[] = {
                            "one kernel against its oracle on memory of the resource under test"),
     workload<PoolAttention>("pool_attention", "decode attention on scratch of a pool that flushes under it"),
     workload<PoolDecode>("pool_decode", "llama.cpp's scratch of a growing context, replayed through a pool"),
+    workload<Script>("script", "a list of steps: a report of running out of memory, re-enacted"),
     workload<SpanMapWorkload>("span_map", "a model file of which only some layers' spans may be touched"),
 };
 

@@ -55,6 +55,12 @@ class Rig final : private CallGate {
   const std::string& fault_place() const { return fault_place_; }
   /// Calls that answered "no memory" so far: lets an attempt say why it ended, whatever was thrown.
   std::uint64_t memory_refusals() const { return memory_refusals_; }
+  /// The device call that last answered "no memory".
+  struct Refusal {
+    std::uint64_t call = 0;  ///< As calls() counted then.
+    std::size_t bytes = 0;
+  };
+  const Refusal& last_refusal() const { return last_refusal_; }
   /// Calls that answered another error so far; a call that gives something back is none.
   std::uint64_t other_refusals() const { return other_refusals_; }
   void decide(std::string_view what, std::uint64_t value) {
@@ -97,6 +103,7 @@ class Rig final : private CallGate {
   std::vector<RankParts> ranks_;
   std::uint64_t calls_ = 0, memory_refusals_ = 0, other_refusals_ = 0;
   std::string fault_place_;
+  Refusal last_refusal_;
   bool quiet_ = false;  ///< A fault's own calls: no step, no judgement, no strike.
 };
 
