@@ -4,6 +4,7 @@
 #include "faults/catalogue.hpp"
 #include "kernels/catalogue.hpp"
 #include "scenarios/allocators/churn.hpp"
+#include "scenarios/allocators/graph_scratch.hpp"
 #include "scenarios/allocators/overrun.hpp"
 #include "scenarios/allocators/paged_serving.hpp"
 #include "scenarios/auto_profile/auto_profile.hpp"
@@ -26,6 +27,7 @@ constexpr WorkloadEntry kWorkloads[] = {
     workload<Churn>("churn", "random sizes and lifetimes, contents verified"),
     workload<PagedServing>("paged_serving",
                            "sequences share, fork, grow and are preempted on vLLM's KV blocks"),
+    workload<GraphScratch>("graph_scratch", "decoder layers planned ahead in growing batches, as ggml does"),
     workload<AutoProfile>("auto_profile",
                           "probe, size, rebuild and validate a server's KV cache, with bounded retries"),
     workload<Overrun>("overrun",
