@@ -19,11 +19,13 @@
 #include "harness/check/record.hpp"
 #include "harness/fault/call.hpp"
 #include "harness/memory/access_order.hpp"
+#include "harness/memory/graph_uses.hpp"
 #include "harness/memory/resource.hpp"
 
 namespace drought {
 
 class Device;
+class FallsBack;
 class Ledger;
 
 struct Allocation {
@@ -73,9 +75,10 @@ class Account final : public Resource {
   Account* above_ = nullptr;
   /// What the resource promised as Retries; 0: nothing, and its tries are not recorded.
   const std::size_t tries_max_;
-  bool grows_ = false;        ///< Inside allocate(): what it asks for below is a try.
-  std::size_t refusals_ = 0;  ///< In a row, of this allocate().
-  std::size_t last_try_ = 0;  ///< Index of the attempt, where there was one.
+  FallsBack* const falls_back_;  ///< The resource, where it does.
+  bool grows_ = false;           ///< Inside allocate(): what it asks for below is a try.
+  std::size_t refusals_ = 0;     ///< In a row, of this allocate().
+  std::size_t last_try_ = 0;     ///< Index of the attempt, where there was one.
   std::map<std::uintptr_t, Allocation> live_;
   std::size_t live_bytes_ = 0;
 };
@@ -141,6 +144,7 @@ class Ledger {
     std::uint64_t id = 0;
     Tag tag, phase;
     CallSite lent_at, freed_at;
+    std::string used_by;  ///< Graphs that were ready to touch it.
     /// "at file:line"; a buffer that left its scope knows only where it came from.
     std::string how() const;
   };
@@ -167,6 +171,7 @@ class Ledger {
   Record& record_;
   std::vector<Account*> accounts_;
   AccessOrder order_;
+  GraphUses graph_uses_;
   std::vector<Freed> graveyard_;  ///< A ring of the last 4096 blocks, for naming a stale operand.
   std::uint64_t buried_ = 0;
   std::vector<SpanMap> maps_;

@@ -9,15 +9,10 @@
 #include <string_view>
 #include <vector>
 
+#include "harness/memory/interfaces.hpp"
 #include "harness/trace/pickle.hpp"
 
 namespace drought {
-
-/// The pair that names a memory pool; {0, 0} is the default one.
-struct PoolId {
-  std::uint64_t first = 0, second = 0;
-  friend constexpr bool operator==(PoolId, PoolId) = default;
-};
 
 enum class TraceAction : std::uint8_t {
   alloc,

@@ -52,7 +52,8 @@ void Churn::run(Rig& rig) {
   std::vector<Held> held;
   std::uint64_t digest = 0;
   for (std::size_t i = 0; i < options_.allocations; ++i) {
-    if (held.size() == options_.live_max || (!held.empty() && random.below(3) == 0)) {
+    const auto frees = [&] { return options_.free_one_in != 0 && random.below(options_.free_one_in) == 0; };
+    if (held.size() == options_.live_max || (!held.empty() && frees())) {
       const std::size_t victim = random.below(held.size());
       std::swap(held[victim], held.back());
       Held taken = std::move(held.back());
