@@ -236,15 +236,7 @@ void Caching::absorb(CachedBlock* block, CachedBlock* neighbour) {
     neighbour->home->erase(neighbour);
   else
     neighbour->home->pool().unmapped.erase({neighbour->home->stream(), neighbour->address});
-  if (neighbour == block->previous) {
-    block->address = neighbour->address;
-    block->previous = neighbour->previous;
-    if (block->previous) block->previous->next = block;
-  } else {
-    block->next = neighbour->next;
-    if (block->next) block->next->previous = block;
-  }
-  block->bytes += neighbour->bytes;
+  block->absorb(neighbour);
   nodes_.put_back(neighbour);
 }
 

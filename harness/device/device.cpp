@@ -9,8 +9,8 @@ Status Device::take_last_error() {
 }
 
 Status Device::malloc(void*& out, std::size_t bytes, Tag tag) {
-  const Status status =
-      through({.site = Site::cudaMalloc, .bytes = bytes, .tag = tag}, [&] { return do_malloc(out, bytes); });
+  const Status status = through({.site = Site::cudaMalloc, .bytes = bytes, .tag = tag, .lent = &out},
+                                [&] { return do_malloc(out, bytes); });
   if (status != Status::success) out = nullptr;
   return status;
 }

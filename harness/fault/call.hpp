@@ -29,6 +29,7 @@ struct Call {
   std::uint64_t event = 0;              ///< Of an event call.
   std::string_view resource{};          ///< Of allocate, deallocate and release: whose.
   Resource* lender = nullptr;           ///< Of allocate: the resource that is about to lend.
+  void* const* lent = nullptr;          ///< Of cudaMalloc: where leave() finds the address that was lent.
 
   /// Set before the call: it is not made, and this is the answer.
   std::optional<Status> refused{};

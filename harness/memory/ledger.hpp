@@ -25,6 +25,7 @@
 namespace drought {
 
 class Device;
+class FallsBack;
 class Ledger;
 
 struct Allocation {
@@ -74,9 +75,10 @@ class Account final : public Resource {
   Account* above_ = nullptr;
   /// What the resource promised as Retries; 0: nothing, and its tries are not recorded.
   const std::size_t tries_max_;
-  bool grows_ = false;        ///< Inside allocate(): what it asks for below is a try.
-  std::size_t refusals_ = 0;  ///< In a row, of this allocate().
-  std::size_t last_try_ = 0;  ///< Index of the attempt, where there was one.
+  FallsBack* const falls_back_;  ///< The resource, where it does.
+  bool grows_ = false;           ///< Inside allocate(): what it asks for below is a try.
+  std::size_t refusals_ = 0;     ///< In a row, of this allocate().
+  std::size_t last_try_ = 0;     ///< Index of the attempt, where there was one.
   std::map<std::uintptr_t, Allocation> live_;
   std::size_t live_bytes_ = 0;
 };
