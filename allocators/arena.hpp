@@ -48,6 +48,8 @@ class Arena final : public Resource, public FallsBack, public ListsFreeBlocks {
   std::string_view take_fallback() noexcept override;
   /// By arena, the global one first, and by address.
   std::vector<FreeBlock> free_blocks() const override;
+  /// Blocks of one superblock are joined; two superblocks of one stream stay apart, side by side or not.
+  bool joins_neighbours() const override { return false; }
 
   std::size_t arena_bytes() const { return slab_request_.bytes; }
   /// How often a failure made the streams give their superblocks up.

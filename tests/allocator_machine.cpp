@@ -35,12 +35,14 @@ AllocatorMachine::AllocatorMachine(const AllocatorEntry& entry, std::uint64_t se
                                {.work = full ? Device::Work::full : Device::Work::shapes, .seed = seed})),
       gate_(*device_),
       lender_(*device_) {
-  const StrikeGate::Quiet quiet(gate_);
-  for (Stream& stream : streams_)
-    if (device_->stream_create(stream) != Status::success) throw std::runtime_error("no stream");
-  // The default stream too: it waits for the others, and they for it.
-  (void)device_->stream_destroy(streams_[0]);
-  streams_[0] = {};
+  {
+    const StrikeGate::Quiet quiet(gate_);
+    for (Stream& stream : streams_)
+      if (device_->stream_create(stream) != Status::success) throw std::runtime_error("no stream");
+    // The default stream too: it waits for the others, and they for it.
+    (void)device_->stream_destroy(streams_[0]);
+    streams_[0] = {};
+  }
   start();
 }
 
@@ -52,6 +54,8 @@ void AllocatorMachine::start() {
   records_ = dynamic_cast<RecordsStreams*>(allocator_.get());
   retries_ = dynamic_cast<Retries*>(allocator_.get());
   lists_ = dynamic_cast<ListsFreeBlocks*>(allocator_.get());
+  const auto* const limited = dynamic_cast<const LendsUpTo*>(allocator_.get());
+  request_bytes_max_ = limited ? limited->request_bytes_max() : SIZE_MAX;
   lent_in_all_ = 0;
   last_freed_ = 0;
 }
@@ -76,6 +80,7 @@ void AllocatorMachine::finish() {
 void AllocatorMachine::apply(const Operation& operation) {
   if (broken_) return;
   ++operations_;
+  struck_before_ = gate_.struck();
   using enum Operation::Kind;
   switch (operation.kind) {
     case allocate:
@@ -112,6 +117,7 @@ void AllocatorMachine::apply(const Operation& operation) {
       this->wrong_free(operation);
       break;
   }
+  if (gate_.struck() != struck_before_) clear_last_error();
   if (broken_) return;
   if (full_ || operations_ % 64 == 0) look_at_accounts();
   if (lists_ && (full_ || operations_ % 1024 == 0)) look_at_free_blocks();
@@ -120,7 +126,7 @@ void AllocatorMachine::apply(const Operation& operation) {
 Request AllocatorMachine::request_of(const Operation& operation) const {
   const std::size_t power = std::size_t{1} << (operation.size & 31) % 22;
   const std::size_t alignment = (operation.which >> 8) % 64 == 63 ? 512u << (operation.which >> 14) % 4 : 256;
-  return {.bytes = power + (operation.size >> 5) % power,
+  return {.bytes = std::min(power + (operation.size >> 5) % power, request_bytes_max_),
           .alignment = alignment,
           .stream = streams_[operation.which % kStreams]};
 }
@@ -169,6 +175,7 @@ void AllocatorMachine::renew() {
   } catch (const OutOfMemory&) {
   } catch (const DeviceError&) {
   }
+  ++seen_["never_made"];
   if (held_bytes() != 0)
     breaks(Promise::refusal, "was never made, and holds " + std::to_string(held_bytes()));
   gate_.disarm();
@@ -275,8 +282,9 @@ void AllocatorMachine::wrong_free(const Operation& operation) {
   }
   const std::size_t held = held_bytes();
   allocator_->deallocate(wrong, request);
-  // Who passes a wrong free on to a resource that refuses it has done no harm.
+  // Who passes a wrong free on to one that refuses it has done no harm.
   (void)lender_.take_mistake();
+  clear_last_error();
   look_at_give_backs();
   if (held_bytes() != held) breaks(Promise::wrong_free, "gave memory back for a wrong free");
   int lent = again ? -1 : 0;  // What was freed twice may be lent once.
@@ -287,8 +295,6 @@ void AllocatorMachine::wrong_free(const Operation& operation) {
     if (lent > 0) return breaks(Promise::wrong_free, "lent what was wrongly freed");
     admit(block, request);
   }
-  const StrikeGate::Quiet quiet(gate_);
-  (void)device_->take_last_error();
 }
 
 }  // namespace drought

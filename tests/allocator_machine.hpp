@@ -63,7 +63,7 @@ class AllocatorMachine {
   std::uint64_t operations() const { return operations_; }
   std::size_t live_blocks() const { return order_.size(); }
   /// How often something of note happened, so that a run can be seen to have been worth it:
-  /// "out_of_memory", "device_error", "struck", "own_limit", "remade", "bounced", "waited_for",
+  /// "out_of_memory", "never_made", "device_error", "struck", "own_limit", "remade", "bounced", "waited_for",
   /// "fits_after_trim".
   std::uint64_t seen(std::string_view what) const;
 
@@ -101,6 +101,7 @@ class AllocatorMachine {
   void check_contents(std::uintptr_t begin, const Live& block);
   void empty_out(const Operation& operation);
   void renew();
+  void clear_last_error();
   void bounce(const Operation& operation);
   void use(const Operation& operation);
   void queue_work(std::size_t stream, std::size_t pieces);
@@ -137,6 +138,7 @@ class AllocatorMachine {
   RecordsStreams* records_ = nullptr;
   Retries* retries_ = nullptr;
   ListsFreeBlocks* lists_ = nullptr;
+  std::size_t request_bytes_max_ = SIZE_MAX;
 
   std::array<Stream, kStreams> streams_;
   std::array<bool, kStreams> is_busy_{};
@@ -147,7 +149,7 @@ class AllocatorMachine {
   std::size_t live_bytes_ = 0, lent_in_all_ = 0;
   std::uintptr_t last_freed_ = 0;
   Request last_freed_request_;
-  std::uint64_t operations_ = 0;
+  std::uint64_t operations_ = 0, struck_before_ = 0;
   std::map<std::string_view, std::uint64_t> seen_;
   std::optional<Broken> broken_;
 };

@@ -36,6 +36,12 @@ std::uint64_t AllocatorMachine::seen(std::string_view what) const {
   return found == seen_.end() ? 0 : found->second;
 }
 
+// As whoever makes CUDA calls does after each.
+void AllocatorMachine::clear_last_error() {
+  const StrikeGate::Quiet quiet(gate_);
+  (void)device_->take_last_error();
+}
+
 void* AllocatorMachine::ask(const Request& request) {
   const Before was = before();
   try {
@@ -175,7 +181,7 @@ void AllocatorMachine::refused_of_its_own_accord(const Request& request) {
 void AllocatorMachine::failed(const Before& was, const DeviceError& error) {
   ++seen_["device_error"];
   look_at_give_backs();
-  if (gate_.struck() == was.struck)
+  if (gate_.struck() == struck_before_)
     return breaks(Promise::refusal, std::string("failed though no call was refused: ") + error.what());
   const auto documented = documented_errors(gate_.struck_site());
   if (std::find(documented.begin(), documented.end(), Status::memory_allocation) != documented.end())
@@ -183,8 +189,7 @@ void AllocatorMachine::failed(const Before& was, const DeviceError& error) {
   if (held_bytes() > was.held_bytes)
     breaks(Promise::refusal, "kept " + bytes_text(held_bytes() - was.held_bytes) +
                                  " that it borrowed for a request it refused");
-  const StrikeGate::Quiet quiet(gate_);
-  (void)device_->take_last_error();
+  clear_last_error();
 }
 
 // Whether the request is met now, or a struck call is to blame that it is not.
@@ -203,10 +208,10 @@ bool AllocatorMachine::lends_now(const Request& request) {
 
 void AllocatorMachine::heal(const Operation& operation) {
   gate_.disarm();
+  clear_last_error();
   {
     const StrikeGate::Quiet quiet(gate_);
     (void)device_->set_peer("peer", 0);
-    (void)device_->take_last_error();
   }
   const Request request = request_of(operation);
   if (order_.size() == kLiveMax || live_bytes_ + request.bytes > kLentAtLeast / 2) return;
@@ -268,7 +273,8 @@ void AllocatorMachine::look_at_free_blocks() {
     if (address < end_before || (next != live_.end() && next->first < address + bytes) ||
         (next != live_.begin() && std::prev(next)->first + std::prev(next)->second.request.bytes > address))
       return breaks(Promise::no_overlap, "lists a free block over another or over a live one");
-    if (address == end_before && range == range_before && stream == stream_before)
+    const bool is_beside = address == end_before && range == range_before && stream == stream_before;
+    if (is_beside && lists_->joins_neighbours())
       return breaks(Promise::merged, "keeps two free blocks side by side");
     end_before = address + bytes, range_before = range, stream_before = stream;
   }

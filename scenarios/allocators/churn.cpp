@@ -51,13 +51,13 @@ void Churn::run(Rig& rig) {
   const Streams streams(rig.device(), options_.streams);
   std::vector<Held> held;
   std::uint64_t digest = 0;
-  std::size_t frees = 0;
+  std::size_t freed = 0;
   const auto verify_and_free = [&](Held taken) {
     verify(rig, taken);
     std::byte* const stale = taken.buffer.data();
     const Request request{.bytes = taken.buffer.bytes(), .stream = taken.stream, .tag = "block"};
     taken.buffer.reset();
-    if (options_.double_free_every != 0 && ++frees % options_.double_free_every == 0)
+    if (options_.double_free_every != 0 && ++freed % options_.double_free_every == 0)
       rig.allocator().deallocate(stale, request);
   };
   for (std::size_t i = 0; i < options_.allocations; ++i) {
