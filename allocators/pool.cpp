@@ -74,7 +74,7 @@ void* Pool::allocate(Request request) {
     rest->home = &home;
     home.insert(rest);
   }
-  block->is_lent = true;
+  block->state = CachedBlock::State::lent;
   lent_bytes_ += bytes;
   lent_.insert(block->address, block);
   return reinterpret_cast<void*>(block->address);
@@ -89,7 +89,7 @@ void Pool::deallocate(void* data, Request request) noexcept {
   CachedBlock* const block = *lent;
   lent_.erase(lent);
   lent_bytes_ -= block->bytes;
-  block->is_lent = false;
+  block->state = CachedBlock::State::free;
   lists_.freed(request.stream);
   insert(block, lists_.of(request.stream));
 }
@@ -97,7 +97,7 @@ void Pool::deallocate(void* data, Request request) noexcept {
 // Blocks join only within one list: a free neighbour of another stream may still be in use there.
 void Pool::insert(CachedBlock* block, FreeBlocks& home) {
   const auto joins = [&](const CachedBlock* neighbour) {
-    return neighbour && !neighbour->is_lent && neighbour->home == &home;
+    return neighbour && neighbour->is_free() && neighbour->home == &home;
   };
   for (CachedBlock* const neighbour : {block->previous, block->next}) {
     if (!joins(neighbour)) continue;
