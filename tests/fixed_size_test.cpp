@@ -70,7 +70,9 @@ TEST(FixedSize, RefusesMoreThanABlockAndBorrowsNothingForIt) {
 }
 
 TEST(FixedSize, RoundsItsBlocksTo256BytesAndRefusesOptionsThatCannotBe) {
-  EXPECT_EQ(Bench({.block_bytes = 257, .blocks_to_preallocate = 2}).take(512), 0u);
+  Bench rounded({.block_bytes = 257, .blocks_to_preallocate = 2});
+  EXPECT_EQ(rounded.take(512), 0u);
+  EXPECT_EQ(rounded.device.used_bytes(), 1024u);
   EXPECT_THROW(Bench({.block_bytes = 0}), std::invalid_argument);
   EXPECT_THROW(Bench({.blocks_to_preallocate = 0}), std::invalid_argument);
   EXPECT_THROW(Bench({.block_bytes = 1_TiB, .blocks_to_preallocate = std::size_t{1} << 30}),

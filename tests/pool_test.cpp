@@ -95,6 +95,17 @@ TEST(Pool, ReachesItsMaximumInOneBlockOnlyWhenItsInitialBlockCanGoBack) {
   EXPECT_EQ(empty.take(1024), 0u);
 }
 
+TEST(Pool, GivesBackNoMoreWholeBlocksThanTheRequestNeedsTheLowestFirst) {
+  Bench bench({.initial_bytes = 1024, .maximum_bytes = 4096});
+  bench.take(1024);
+  EXPECT_EQ(bench.take(1536), 2_MiB);
+  bench.give(0);
+  bench.give(2_MiB);
+  EXPECT_EQ(bench.take(2560), 4_MiB);
+  EXPECT_EQ(bench.given_back, 1u);
+  EXPECT_EQ(bench.pool.reserved_bytes(), 4096u);
+}
+
 TEST(Pool, AsksForTheWholeDeviceWhenItsInitialBlockGrowsByTheRuleOfRmm015) {
   Pool::Options report471{.initial_bytes = 15'250'961'152, .maximum_bytes = 16'945'512'448};
   const std::size_t free_bytes = report471.maximum_bytes - 300_MiB;
