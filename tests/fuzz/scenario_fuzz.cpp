@@ -1,5 +1,6 @@
 // Scenario files: parsed and validated against catalogues of an entry or two, they are a scenario or a
 // UserError of one line.
+#include "harness/diagnose/diagnosis.hpp"
 #include "harness/scenario/scenario.hpp"
 #include "harness/scenario/workload.hpp"
 #include "tests/fuzz/reading.hpp"
@@ -42,6 +43,9 @@ constexpr FaultEntry kFaults[] = {entry_of<FaultEntry, Fault, Anywhere>("out_of_
 constexpr WorkloadEntry kWorkloads[] = {entry_of<WorkloadEntry, Workload, Idle>("churn", "allocates")};
 
 }  // namespace
+// One stands for all that diagnosis knows, which is not linked here.
+std::span<const std::string_view> shortage_names() { return {"capacity"}; }
+
 }  // namespace drought
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
