@@ -44,7 +44,10 @@ constexpr WorkloadEntry kWorkloads[] = {entry_of<WorkloadEntry, Workload, Idle>(
 
 }  // namespace
 // One stands for all that diagnosis knows, which is not linked here.
-std::span<const std::string_view> shortage_names() { return {"capacity"}; }
+std::span<const std::string_view> shortage_names() {
+  static constexpr std::string_view kNames[] = {"capacity"};
+  return kNames;
+}
 
 }  // namespace drought
 
