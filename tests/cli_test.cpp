@@ -227,6 +227,14 @@ TEST_F(Cli, AnswersOneWhenATraceDoesNotFitTheCapacityAndSaysWhere) {
     EXPECT_TRUE(result.at("first_refusal").contains(key)) << key;
 }
 
+TEST_F(Cli, AsksWhatIfUnderTheSettingsThatTheTraceWasRecordedWith) {
+  const std::string out = folder_.path("out.json"), trace = source_path("tests/data/expandable.pickle");
+  ASSERT_EQ(run("replay " + trace + " --capacity 100GiB --json " + out), 0) << output_;
+  EXPECT_TRUE(json(out).at("results").at(0).at("driver_calls").contains("cuMemMap"));
+  ASSERT_EQ(run("replay " + trace + " --set conf=expandable_segments:False --json " + out), 0) << output_;
+  EXPECT_FALSE(json(out).at("results").at(0).at("driver_calls").contains("cuMemMap"));
+}
+
 TEST_F(Cli, WritesWhatAnAllocatorDidAsASnapshotAndATimeline) {
   const std::string snapshot = folder_.path("s.pickle"), chrome = folder_.path("c.json");
   ASSERT_EQ(run("replay " + kStacks + " --allocator bump --set slab_bytes=1GiB --write-snapshot " + snapshot +

@@ -88,6 +88,7 @@ const std::vector<Mistake> kMistakes = {
     {"WrongUnit", "[device]\ncapacity_bytes = '80 GB'", "3:18", {"'80 GB'", "unit 'GB'", "known: B, KiB"}},
     {"NoUnit", "[device]\ncapacity_bytes = '80'", "3:18", {"unit ''", "GiB"}},
     {"NoNumber", "[device]\ncapacity_bytes = 'lots'", "3:18", {"'lots'", "whole number and a unit"}},
+    {"AccentedKey", "[device]\n\xC3\x99 = 1", "3:1", {""}},
     {"FractionOfAUnit", "[device]\ncapacity_bytes = '1.5 GiB'", "3:18", {"'1.5 GiB'"}},
     {"NegativeSizeAsText", "[device]\ncapacity_bytes = '-1 GiB'", "3:18", {"'-1 GiB'", "whole number"}},
     {"NegativeSize", "[device]\ncapacity_bytes = -1", "3:18", {"is -1", "outside 0"}},

@@ -6,10 +6,12 @@
 
 #include "harness/cli/commands.hpp"
 #include "harness/memory/bytes.hpp"
+#include "harness/memory/interfaces.hpp"
 #include "harness/report/report.hpp"
 #include "harness/trace/chrome_writer.hpp"
 #include "harness/trace/readers.hpp"
 #include "harness/trace/snapshot_writer.hpp"
+#include "harness/trace/trace_settings.hpp"
 
 namespace drought {
 namespace {
@@ -112,6 +114,9 @@ class Replay {
       } catch (const std::invalid_argument& mistake) {
         throw UserError("--set: " + arguments_.allocator + ": " + mistake.what());
       }
+      // Whoever sets nothing asks about the settings that the run had.
+      auto* const resumes = dynamic_cast<Resumes*>(made.back().get());
+      if (resumes && settings_.empty()) configure(*resumes, trace);
       return made;
     };
     return refit(trace, chain,
@@ -119,6 +124,15 @@ class Replay {
                   .capacity_bytes = capacity_bytes_,
                   .finds_capacity = arguments_.finds_capacity,
                   .records = arguments_.writes()});
+  }
+
+  static void configure(Resumes& allocator, const Trace& trace) {
+    const std::string conf = conf_of(trace.settings);
+    try {
+      if (!conf.empty()) allocator.configure(conf, 0);
+    } catch (const std::invalid_argument& mistake) {
+      throw TraceError(trace.name + ": allocator_settings: " + mistake.what());
+    }
   }
 
   void write(const Trace& recorded) const {

@@ -10,6 +10,8 @@ constexpr std::uint64_t kShownBase = std::uint64_t{1} << 40;
 // PyTorch rounds every block so; what is left of a segment after the request belongs to the block.
 constexpr std::size_t kBlockStep = 512;
 
+bool is_free(Site site) { return site == Site::cudaFree || site == Site::cudaFreeAsync; }
+
 std::uintptr_t as_address(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
 }  // namespace
@@ -71,9 +73,11 @@ void RunRecorder::leave(Call& call, Status status) noexcept {
   ++calls_[static_cast<std::size_t>(call.site)];
   if (status != Status::success) return;
   const std::uintptr_t at = as_address(call.data);
-  if (call.site == Site::cudaMalloc && call.lent && *call.lent) {
-    segments_[as_address(*call.lent)] = {call.bytes, cause_.stream, false};
-    keep(TraceAction::segment_alloc, shown(*call.lent), call.bytes, cause_.stream);
+  // A block of the driver's own pool is a segment of its own: what the driver keeps besides is not seen.
+  const void* const lent = call.lent ? *call.lent : call.site == Site::cudaMallocAsync ? call.data : nullptr;
+  if (lent) {
+    segments_[as_address(lent)] = {call.bytes, cause_.stream, false};
+    keep(TraceAction::segment_alloc, shown(lent), call.bytes, cause_.stream);
   } else if (call.site == Site::cuMemMap) {
     segments_[at] = {call.bytes, cause_.stream, true};
     keep(TraceAction::segment_map, shown(call.data), call.bytes, cause_.stream);
@@ -82,7 +86,7 @@ void RunRecorder::leave(Call& call, Status status) noexcept {
     keep(TraceAction::segment_unmap, shown(call.data), call.bytes,
          mapped == segments_.end() ? cause_.stream : mapped->second.stream);
     unmap(at, call.bytes);
-  } else if (const auto found = segments_.find(at); call.site == Site::cudaFree && found != segments_.end()) {
+  } else if (const auto found = segments_.find(at); is_free(call.site) && found != segments_.end()) {
     keep(TraceAction::segment_free, shown(call.data), found->second.bytes, found->second.stream);
     segments_.erase(found);
   }
