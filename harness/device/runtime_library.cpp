@@ -241,6 +241,12 @@ RuntimeLibrary::RuntimeLibrary(const std::string& path, Device& device)
 RuntimeLibrary::~RuntimeLibrary() {
   const RuntimeScope scope(device_);
   ::dlclose(handle_);
+  try {
+    // What it freed in stream order comes back to the device only when that is waited for.
+    (void)device_.synchronize();
+  } catch (const std::exception&) {
+    // The run is being ended at this very step, and every later one says so too.
+  }
   // A copy that the loader would not let go keeps its file, whose number the loader knows it by.
   if (void* const kept = ::dlopen(path_of(file_).c_str(), RTLD_NOW | RTLD_NOLOAD)) {
     ::dlclose(kept);

@@ -40,7 +40,7 @@ class RuntimeLibrary {
   /// `path` empty: the example that lies inside this executable. Its constructors run on `device`, which
   /// outlives this. Throws std::invalid_argument, in one line, when the file cannot be loaded.
   RuntimeLibrary(const std::string& path, Device& device);
-  /// Its destructors run on the device.
+  /// Its destructors run on the device, which is then waited for.
   ~RuntimeLibrary();
   RuntimeLibrary(const RuntimeLibrary&) = delete;
   RuntimeLibrary& operator=(const RuntimeLibrary&) = delete;
