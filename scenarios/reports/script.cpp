@@ -1,5 +1,6 @@
 #include "scenarios/reports/script.hpp"
 
+#include "harness/memory/interfaces.hpp"
 #include "scenarios/reports/script_run.hpp"
 
 namespace drought {
@@ -36,7 +37,8 @@ Step read_step(const Table& table, std::size_t streams) {
 
 }  // namespace
 
-Script::Script(Options options) : limit_bytes_(options.limit_bytes), streams_(options.streams) {
+Script::Script(Options options)
+    : limit_bytes_(options.limit_bytes), streams_(options.streams), trim_first_(options.trim_first) {
   if (streams_ == 0 || streams_ > 1024) throw std::invalid_argument("streams must be 1 to 1024");
   for (const Table& table : options.step) steps_.push_back(read_step(table, streams_));
   if (steps_.empty()) throw std::invalid_argument("a script needs at least one step");
@@ -45,6 +47,9 @@ Script::Script(Options options) : limit_bytes_(options.limit_bytes), streams_(op
 void Script::run(Rig& rig) {
   if (rig.full())
     throw UserError("script allocates and computes nothing: it needs [device] work = \"shapes\"");
+  if (trim_first_)
+    for (Account* const account : rig.ledger().accounts())
+      if (auto* const trims = dynamic_cast<Trims*>(&account->resource())) trims->trim();
   ScriptRun run(rig, limit_bytes_, streams_);
   for (std::size_t i = 0; i < steps_.size(); ++i) run.take(steps_[i], i + 1);
   run.finish();

@@ -73,9 +73,12 @@ class Script final : public Workload {
     std::vector<Table> step;
     std::size_t limit_bytes = 0;  ///< The most that the topmost allocator may hold, as it was configured.
     std::size_t streams = 1;      ///< That steps may name, from 0.
+    /// Allocators give back what they keep before the first step, so that each run on a rig begins alike.
+    /// Not for a pool whose initial block is what the report is about.
+    bool trim_first = true;
     static constexpr auto keys() {
       return std::tuple{key("step", &Options::step), key("limit_bytes", &Options::limit_bytes),
-                        key("streams", &Options::streams)};
+                        key("streams", &Options::streams), key("trim_first", &Options::trim_first)};
     }
   };
   /// Throws UserError at the place of a step that cannot be.
@@ -86,6 +89,7 @@ class Script final : public Workload {
  private:
   std::vector<Step> steps_;
   const std::size_t limit_bytes_, streams_;
+  const bool trim_first_;
 };
 
 }  // namespace drought

@@ -58,10 +58,7 @@ const Verb* verb_named(std::string_view word) {
 }
 
 ScriptRun::ScriptRun(Rig& rig, std::size_t limit_bytes, std::size_t streams)
-    : rig_(rig), limit_bytes_(limit_bytes), streams_(rig.device(), streams) {
-  for (Account* const account : rig.ledger().accounts())
-    if (auto* const trims = dynamic_cast<Trims*>(&account->resource())) trims->trim();
-}
+    : rig_(rig), limit_bytes_(limit_bytes), streams_(rig.device(), streams) {}
 
 ScriptRun::~ScriptRun() {
   for (const auto& [name, reclaimable] : peers_) (void)rig_.device().set_peer(name, 0);

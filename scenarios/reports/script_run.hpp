@@ -17,7 +17,7 @@ namespace drought {
 
 class ScriptRun {
  public:
-  /// `rig` outlives this. Allocators that keep memory from an earlier run give it back first.
+  /// `rig` outlives this.
   ScriptRun(Rig& rig, std::size_t limit_bytes, std::size_t streams);
   ~ScriptRun();
   ScriptRun(const ScriptRun&) = delete;
