@@ -4,6 +4,9 @@
 #include "faults/catalogue.hpp"
 #include "kernels/catalogue.hpp"
 #include "scenarios/allocators/churn.hpp"
+#include "scenarios/allocators/graph_scratch.hpp"
+#include "scenarios/allocators/overrun.hpp"
+#include "scenarios/allocators/paged_serving.hpp"
 #include "scenarios/auto_profile/auto_profile.hpp"
 #include "scenarios/kernels/single_kernel.hpp"
 #include "scenarios/kernels/stray_read.hpp"
@@ -22,8 +25,13 @@ constexpr WorkloadEntry workload(std::string_view name, std::string_view summary
 
 constexpr WorkloadEntry kWorkloads[] = {
     workload<Churn>("churn", "random sizes and lifetimes, contents verified"),
+    workload<PagedServing>("paged_serving",
+                           "sequences share, fork, grow and are preempted on vLLM's KV blocks"),
+    workload<GraphScratch>("graph_scratch", "decoder layers planned ahead in growing batches, as ggml does"),
     workload<AutoProfile>("auto_profile",
                           "probe, size, rebuild and validate a server's KV cache, with bounded retries"),
+    workload<Overrun>("overrun",
+                      "a kernel touches one element beside its buffer, and nothing judges the launch"),
     workload<StrayRead>("stray_read", "a kernel reads a buffer that was freed"),
     workload<SingleKernel>("single_kernel",
                            "one kernel against its oracle on memory of the resource under test"),

@@ -141,6 +141,9 @@ void Rig::leave(Call& call, Status status) noexcept {
   } else if (status != Status::success && status != Status::not_ready && !gives_back(call.site)) {
     ++other_refusals_;
   }
+  if (is_sticky(status) && !call.refused && !call.answer && fault_place_.empty())
+    for (const RankParts& parts : ranks_)
+      if (fault_place_.empty()) fault_place_ = ledger_.explain_fault(parts.device->fault_address());
   const bool launches = (call.site == Site::launch && !call.captured) || call.site == Site::cudaGraphLaunch;
   if (launches && status == Status::success) ++record_.launches;
   if (!call.refused && (status == Status::success || gives_back(call.site))) ledger_.completed(call);

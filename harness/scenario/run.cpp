@@ -163,6 +163,7 @@ Outcome run_workload(const Scenario& scenario, Rig& rig) {
   for (int rank = 0; rank < rig.ranks(); ++rank)
     if (const std::string report = rig.device(rank).fault_report(); !report.empty())
       outcome.message += "; " + report;
+  if (!rig.fault_place().empty()) outcome.message += "; " + rig.fault_place();
   return outcome;
 }
 
