@@ -38,7 +38,6 @@ TEST(Script, TellsTheMistakeOfAStepByItsPlace) {
   EXPECT_THAT(mistake_in("{ do = 'allocate', bites = 1 }"), HasSubstr("unknown key 'bites'; known: do"));
   EXPECT_THAT(mistake_in("{ do = 'free', count = 0 }"), HasSubstr("must be above 0"));
   EXPECT_THAT(mistake_in("{ do = 'use', bytes = 1, tries = 2000000 }"), HasSubstr("over a million"));
-  EXPECT_THAT(mistake_in("{ do = 'use', bytes = 1, stream = 1 }"), HasSubstr("'stream' is 1"));
   EXPECT_THAT(mistake_in("{ do = 'use', bytes = 1, with = 'y' }"), HasSubstr("go together"));
   EXPECT_THAT(mistake_in("{ do = 'trim' }"), HasSubstr("keeps nothing"));
   EXPECT_THAT(mistake_in("{ do = 'allocate', name = 'x', bytes = '1 GiB', from = 'elsewhere' }"),
