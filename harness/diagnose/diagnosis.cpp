@@ -25,14 +25,16 @@ constexpr std::array<std::string_view, 13> kNames{"capacity",
 /// The first number without which no rule can speak.
 std::string missing(const Figures& f) {
   if (!f.refused && !f.requested) return "no wording of an out of memory was found";
+  if (f.device_delta && !f.own_delta)
+    return "what this process itself took is not told, and the device's free memory falls for every process";
   if (!f.requested) return "the size of the refused request is not told";
+  if (f.free && surely_at_least(*f.free, *f.requested))
+    return f.free->text() + " were free, more than the " + f.requested->text() +
+           " asked for: another limit refused it, and the log does not say which";
   if (!f.live) return "what the allocator has lent is not told";
   if (!f.limit && !f.total) return "neither the device's size nor the pool's limit is told";
   if (!f.limit && !f.free) return "the device's free memory is not told";
   if (!f.limit && !f.reserved && !f.idle && !f.process) return "what the allocator has borrowed is not told";
-  if (f.free && surely_at_least(*f.free, *f.requested))
-    return f.free->text() + " were free, more than the " + f.requested->text() +
-           " asked for: another limit refused it, and the log does not say which";
   return "the figures are rounded by more than what they differ";
 }
 

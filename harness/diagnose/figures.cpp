@@ -6,7 +6,7 @@ namespace drought {
 namespace {
 
 // A context takes 0.5 GiB (measured on an H200), with cuBLAS and NCCL up to 2 GiB.
-constexpr std::int64_t kContextMax = 2_GiB;
+constexpr std::int64_t kContextMax = 2_GiB, kFreshContextMax = 768_MiB;
 
 }  // namespace
 
@@ -37,7 +37,7 @@ std::optional<Bounds> Figures::held_by_others() const {
   if (!total || !free || async_pool) return {};
   const Bounds used = Bounds(*total) - Bounds(*free);
   if (process) return used - Bounds(*process);
-  if (at_start) return used - Bounds(0, kContextMax);
+  if (at_start) return used - Bounds(0, kFreshContextMax);
   const auto not_lent = idle_bytes();
   if (!live || !not_lent) return {};
   return used - Bounds(*live) - *not_lent - Bounds(0, kContextMax);
@@ -61,7 +61,6 @@ void Figures::forget_refusal() {
                                       &Figures::unowned,
                                       &Figures::reclaimable,
                                       &Figures::needed,
-                                      &Figures::total,
                                       &Figures::free,
                                       &Figures::live,
                                       &Figures::reserved,

@@ -128,7 +128,7 @@ struct Figures {
   using Member = MaybeFigure Figures::*;
   /// Null for a word that names none.
   static Member named(std::string_view word);
-  /// A new refusal begins: what was told of the last one no longer counts.
+  /// A new refusal begins: what was told of the last one no longer counts, but the size of the device.
   void forget_refusal();
 };
 

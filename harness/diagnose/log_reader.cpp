@@ -25,10 +25,6 @@ const std::vector<Compiled>& compiled() {
   return all;
 }
 
-bool has_digit_or_word(std::string_view text) {
-  return text.size() >= 6 && text.find_first_of("0123456789:!_") != std::string_view::npos;
-}
-
 /// Where a quoted "figure.live=17" of a report in JSON begins.
 std::size_t own_figure_at(std::string_view text) {
   const std::size_t at = text.find(kOwnPrefix);
@@ -94,7 +90,7 @@ bool LogReader::own_figure(std::string_view text) {
 void LogReader::line(std::string_view text) {
   ++lines_;
   text = text.substr(0, kLineMax);
-  if (!has_digit_or_word(text) || own_figure(text)) return;
+  if (own_figure(text)) return;
   if (text.starts_with("Traceback (most recent call last)")) figures_.teardown.reset();
   std::vector<Capture> captures;
   bool understood = false, begun = false;
@@ -121,21 +117,18 @@ void LogReader::line(std::string_view text) {
 void LogReader::read(std::istream& in) {
   std::string text;
   std::vector<char> block(1 << 16);
-  bool cut = false;
   while (in.read(block.data(), static_cast<std::streamsize>(block.size())) || in.gcount() > 0) {
     std::string_view rest(block.data(), static_cast<std::size_t>(in.gcount()));
     while (!rest.empty()) {
       const std::size_t end = std::min(rest.find('\n'), rest.size());
-      if (text.size() + end > kLineMax) cut = true;
       text.append(rest.substr(0, std::min(end, kLineMax - text.size())));
       if (end == rest.size()) break;
-      if (text.ends_with('\r')) text.pop_back();
       line(text);
       text.clear();
       rest.remove_prefix(end + 1);
     }
   }
-  if (!text.empty() || cut) line(text);
+  if (!text.empty()) line(text);
 }
 
 }  // namespace drought

@@ -13,6 +13,7 @@ constexpr std::int64_t kRetriesMin = 32;
 constexpr std::int64_t kGrowthsMin = 8;
 // What an allocator rounds up by stays below: PyTorch's segments are rounded to 20 MiB at most.
 constexpr std::int64_t kRoundingMin = 64_MiB;
+constexpr std::int64_t kLittle = 64;
 
 Sentence call_limit(const Figures& f) {
   if (!f.call_limit || !f.requested || !surely_below(*f.call_limit, *f.requested)) return {};
@@ -125,6 +126,7 @@ Sentence others(const Figures& f) {
 
 Sentence in_async_pool(const Figures& f) {
   if (!f.async_pool || !f.total || !f.free || !f.live || !f.requested) return {};
+  if (!surely_below(*f.free, *f.requested)) return {};
   const Bounds held = Bounds(*f.total) - Bounds(*f.free) - Bounds(*f.live);
   if (!surely_at_least(held, *f.requested)) return {};
   return bytes_text(held.middle()) +
@@ -208,7 +210,9 @@ Sentence pool_is_full(const Figures& f) {
 Sentence device_is_full(const Figures& f) {
   if (!f.requested || !f.total || !f.free || !surely_below(*f.free, f.asked_of_device())) return {};
   const auto idle = f.idle_bytes();
-  if (!idle || !surely_below(*idle, *f.requested)) return {};
+  // An idle rest of a percent or two is what rounding leaves, in the log or in the allocator.
+  const bool little = idle && surely_below(*idle, f.total->value / kLittle);
+  if (!little && (!idle || !surely_below(*idle, *f.requested))) return {};
   const Bounds short_by = Bounds(f.asked_of_device()) - Bounds(*f.free);
   return f.free->text() + " are free and " + bytes_text(idle->middle()) + " idle, of " + f.total->text() +
          "; " + bytes_text(short_by.middle()) + " are missing for " + f.requested->text();

@@ -53,17 +53,19 @@ void take_segments(const Trace& trace, std::size_t device, Figures& figures) {
   figures.releasable = figure(releasable);
 }
 
-/// What the events up to `end` left behind, for a recorder that tells no segments.
-void take_events(const std::vector<TraceEvent>& events, std::size_t end, Figures& figures) {
+/// What the events up to `end` left behind. False: the recording began later than the program, for it
+/// frees what it never saw lent.
+bool take_events(const std::vector<TraceEvent>& events, std::size_t end, Figures& figures) {
   std::map<std::uint64_t, std::uint64_t> blocks, segments;
   std::uint64_t live = 0, reserved = 0;
+  bool complete = true;
   const auto begin = [](auto& ranges, std::uint64_t& sum, const TraceEvent& event) {
     const std::uint64_t bytes = std::min(event.bytes, kBytesMax / 2);
-    if (!ranges.emplace(event.address, bytes).second) return;
-    sum = std::min(sum + bytes, kBytesMax);
+    if (ranges.emplace(event.address, bytes).second) sum = std::min(sum + bytes, kBytesMax);
   };
-  const auto finish = [](auto& ranges, std::uint64_t& sum, const TraceEvent& event) {
+  const auto finish = [&](auto& ranges, std::uint64_t& sum, const TraceEvent& event) {
     const auto found = ranges.find(event.address);
+    complete = complete && found != ranges.end();
     if (found == ranges.end()) return;
     sum -= std::min(sum, found->second);
     ranges.erase(found);
@@ -91,6 +93,7 @@ void take_events(const std::vector<TraceEvent>& events, std::size_t end, Figures
   }
   figures.live = figure(live);
   if (reserved != 0) figures.reserved = figure(reserved);
+  return complete;
 }
 
 }  // namespace
@@ -101,15 +104,17 @@ Figures figures_of(const Trace& trace) {
   if (last.found) {
     const TraceEvent& oom = trace.device_traces[last.device][last.event];
     figures.requested = figure(oom.bytes, last.event + 1);
-    figures.free = figure(oom.address, last.event + 1);
+    if (oom.address != 0) figures.free = figure(oom.address, last.event + 1);  // 0: not recorded.
     figures.refused = Figure{.value = 1, .line = last.event + 1, .unit = "times"};
   }
-  if (!trace.segments.empty()) {
-    take_segments(trace, last.device, figures);
-  } else if (!trace.device_traces.empty()) {
+  if (trace.limit_bytes != 0) figures.limit = figure(trace.limit_bytes);
+  // The segments are those of the end, which may have come long after the refusal.
+  bool complete = false;
+  if (!trace.device_traces.empty() && (last.found || trace.segments.empty())) {
     const auto& events = trace.device_traces[last.device];
-    take_events(events, last.found ? last.event : events.size(), figures);
+    complete = take_events(events, last.found ? last.event : events.size(), figures);
   }
+  if (!complete && !trace.segments.empty()) take_segments(trace, last.device, figures);
   return figures;
 }
 

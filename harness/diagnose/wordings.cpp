@@ -79,7 +79,6 @@ constexpr Wording kWordings[] = {
     {"TensorFlow", "] Free at {*} of size {hole^}"},
     {"llama.cpp", "failed to allocate {*} buffer of size {requested}"},
     {"llama.cpp", "compute capability {*}, VRAM: {total}"},
-    {"llama.cpp", "using device {*} - {free} free"},
     {"SGLang", "available_size={slots_available:tokens}"},
     {"SGLang 0.4", "max_total_num_token={slots_max:tokens}"},
     {"SGLang", "max_total_num_tokens={slots_max:tokens}"},

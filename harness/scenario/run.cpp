@@ -47,12 +47,13 @@ std::string wrong_diagnosis(const Scenario& scenario, const RunResult& result) {
          diagnose_run(result.decisions, result.outcome).sentence;
 }
 
-void judge_mutant(const Scenario& scenario, RunResult& result) {
+void judge_mutant(const Scenario& scenario, const Record& record, RunResult& result) {
   std::vector<std::string> failing;
   for (const CheckResult& check : result.checks)
     if (!check.ok) failing.push_back(check.name);
   if (failing == std::vector{scenario.expect.caught_by}) {
-    result.why = wrong_diagnosis(scenario, result);
+    result.why = wrong_decision(scenario, record);
+    if (result.why.empty()) result.why = wrong_diagnosis(scenario, result);
     result.verdict = result.why.empty() ? Verdict::caught : Verdict::failed;
     return;
   }
@@ -75,7 +76,7 @@ void judge(const Scenario& scenario, const Record& record, RunResult& result) {
     return;
   }
   if (scenario.is_mutant()) {
-    judge_mutant(scenario, result);
+    judge_mutant(scenario, record, result);
     return;
   }
   for (const CheckResult& check : result.checks) {

@@ -1,5 +1,6 @@
 #include "scenarios/reports/script.hpp"
 
+#include "harness/memory/interfaces.hpp"
 #include "scenarios/reports/script_run.hpp"
 
 namespace drought {
@@ -10,7 +11,7 @@ namespace {
   step.fail(entry ? entry->value.at : step.at(), why);
 }
 
-Step read_step(const Table& table, std::size_t streams) {
+Step read_step(const Table& table) {
   auto step = read_options<Step>(table);
   const Verb* const verb = verb_named(step.verb);
   if (!verb) {
@@ -28,24 +29,23 @@ Step read_step(const Table& table, std::size_t streams) {
     refuse(table, "grow_bytes", "the last of " + std::to_string(step.count) + " is beyond 2^62 bytes");
   if (step.with.empty() != (step.with_bytes == 0))
     refuse(table, "with", "'with' and with_bytes go together, and with_bytes is above 0");
-  if (step.stream >= streams)
-    refuse(table, "stream",
-           "'stream' is " + std::to_string(step.stream) + ", and the script has " + std::to_string(streams));
   return step;
 }
 
 }  // namespace
 
-Script::Script(Options options) : limit_bytes_(options.limit_bytes), streams_(options.streams) {
-  if (streams_ == 0 || streams_ > 1024) throw std::invalid_argument("streams must be 1 to 1024");
-  for (const Table& table : options.step) steps_.push_back(read_step(table, streams_));
+Script::Script(Options options) : limit_bytes_(options.limit_bytes), trim_first_(options.trim_first) {
+  for (const Table& table : options.step) steps_.push_back(read_step(table));
   if (steps_.empty()) throw std::invalid_argument("a script needs at least one step");
 }
 
 void Script::run(Rig& rig) {
   if (rig.full())
     throw UserError("script allocates and computes nothing: it needs [device] work = \"shapes\"");
-  ScriptRun run(rig, limit_bytes_, streams_);
+  if (trim_first_)
+    for (Account* const account : rig.ledger().accounts())
+      if (auto* const trims = dynamic_cast<Trims*>(&account->resource())) trims->trim();
+  ScriptRun run(rig, limit_bytes_);
   for (std::size_t i = 0; i < steps_.size(); ++i) run.take(steps_[i], i + 1);
   run.finish();
 }

@@ -44,7 +44,7 @@ struct Step {
   std::string verb, name, with, holder, phase;
   std::string from;  ///< A resource of the chain or beside it; empty: the topmost of the chain.
   std::size_t bytes = 0, grow_bytes = 0, with_bytes = 0, needed_bytes = 0;
-  std::size_t count = 1, every = 1, tries = 1, cap = 0, stream = 0;
+  std::size_t count = 1, every = 1, tries = 1, cap = 0;
   bool refused = false, reclaimable = false;
   static constexpr auto keys() {
     return std::tuple{key("do", &Step::verb),
@@ -61,7 +61,6 @@ struct Step {
                       key("every", &Step::every),
                       key("tries", &Step::tries),
                       key("cap", &Step::cap),
-                      key("stream", &Step::stream),
                       key("refused", &Step::refused),
                       key("reclaimable", &Step::reclaimable)};
   }
@@ -72,10 +71,12 @@ class Script final : public Workload {
   struct Options {
     std::vector<Table> step;
     std::size_t limit_bytes = 0;  ///< The most that the topmost allocator may hold, as it was configured.
-    std::size_t streams = 1;      ///< That steps may name, from 0.
+    /// Allocators give back what they keep before the first step, so that each run on a rig begins alike.
+    /// Not for a pool whose initial block is what the report is about.
+    bool trim_first = true;
     static constexpr auto keys() {
       return std::tuple{key("step", &Options::step), key("limit_bytes", &Options::limit_bytes),
-                        key("streams", &Options::streams)};
+                        key("trim_first", &Options::trim_first)};
     }
   };
   /// Throws UserError at the place of a step that cannot be.
@@ -85,7 +86,8 @@ class Script final : public Workload {
 
  private:
   std::vector<Step> steps_;
-  const std::size_t limit_bytes_, streams_;
+  const std::size_t limit_bytes_;
+  const bool trim_first_;
 };
 
 }  // namespace drought

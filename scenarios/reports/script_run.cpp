@@ -57,11 +57,7 @@ const Verb* verb_named(std::string_view word) {
   return nullptr;
 }
 
-ScriptRun::ScriptRun(Rig& rig, std::size_t limit_bytes, std::size_t streams)
-    : rig_(rig), limit_bytes_(limit_bytes), streams_(rig.device(), streams) {
-  for (Account* const account : rig.ledger().accounts())
-    if (auto* const trims = dynamic_cast<Trims*>(&account->resource())) trims->trim();
-}
+ScriptRun::ScriptRun(Rig& rig, std::size_t limit_bytes) : rig_(rig), limit_bytes_(limit_bytes) {}
 
 ScriptRun::~ScriptRun() {
   for (const auto& [name, reclaimable] : peers_) (void)rig_.device().set_peer(name, 0);
@@ -127,8 +123,7 @@ void ScriptRun::expected(const Step& step, const std::string& what) {
 
 Buffer ScriptRun::ask(const Step& step, const std::string& name, std::size_t bytes) {
   Resource& memory = step.from.empty() ? rig_.memory() : rig_.memory_named(step.from);
-  return Buffer(memory,
-                Request{.bytes = bytes, .stream = streams_[step.stream], .tag = Tag(std::string_view(name))});
+  return Buffer(memory, Request{.bytes = bytes, .tag = Tag(std::string_view(name))});
 }
 
 /// Growth that nothing explains: the program was ready, or gives back all that it uses.

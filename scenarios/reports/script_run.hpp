@@ -17,8 +17,8 @@ namespace drought {
 
 class ScriptRun {
  public:
-  /// `rig` outlives this. Allocators that keep memory from an earlier run give it back first.
-  ScriptRun(Rig& rig, std::size_t limit_bytes, std::size_t streams);
+  /// `rig` outlives this.
+  ScriptRun(Rig& rig, std::size_t limit_bytes);
   ~ScriptRun();
   ScriptRun(const ScriptRun&) = delete;
   ScriptRun& operator=(const ScriptRun&) = delete;
@@ -59,7 +59,6 @@ class ScriptRun {
 
   Rig& rig_;
   const std::size_t limit_bytes_;
-  const Streams streams_;
   std::size_t number_ = 0;
   std::uint64_t calls_before_ = 0;  ///< When what may be refused was asked for.
   std::map<std::string, std::vector<Buffer>> held_;
