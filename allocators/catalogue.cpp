@@ -12,7 +12,9 @@
 #include "allocators/kv_slots.hpp"
 #include "allocators/legacy_pool.hpp"
 #include "allocators/limit.hpp"
+#include "allocators/managed.hpp"
 #include "allocators/pool.hpp"
+#include "allocators/stream_ordered.hpp"
 #include "allocators/vmm_pool.hpp"
 
 namespace drought {
@@ -53,6 +55,9 @@ constexpr AllocatorEntry kAllocators[] = {
     allocator<Gallocr>("gallocr", "ggml's graph allocator call by call: best fit in up to 16 chunks"),
     allocator<VmmPool>("vmm_pool",
                        "llama.cpp's stack over one reservation of addresses, which never shrinks"),
+    allocator<Managed>("managed",
+                       "each allocation is one cudaMallocManaged, paged to the device when touched"),
+    allocator<StreamOrdered>("stream_ordered", "cudaMallocAsync's default pool with its release threshold"),
 };
 
 }  // namespace

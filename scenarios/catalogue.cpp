@@ -4,6 +4,9 @@
 #include "faults/catalogue.hpp"
 #include "kernels/catalogue.hpp"
 #include "scenarios/allocators/churn.hpp"
+#include "scenarios/allocators/graph_replay.hpp"
+#include "scenarios/allocators/handover.hpp"
+#include "scenarios/allocators/passes.hpp"
 #include "scenarios/auto_profile/auto_profile.hpp"
 #include "scenarios/kernels/single_kernel.hpp"
 #include "scenarios/kernels/stray_read.hpp"
@@ -21,6 +24,9 @@ constexpr WorkloadEntry workload(std::string_view name, std::string_view summary
 
 constexpr WorkloadEntry kWorkloads[] = {
     workload<Churn>("churn", "random sizes and lifetimes, contents verified"),
+    workload<GraphReplay>("graph_replay", "a captured step replayed over scratch that a flush gives back"),
+    workload<Handover>("handover", "one user frees what it had, the next asks the device for as much"),
+    workload<Passes>("passes", "a working set passed over in order, layer after layer"),
     workload<AutoProfile>("auto_profile",
                           "probe, size, rebuild and validate a server's KV cache, with bounded retries"),
     workload<StrayRead>("stray_read", "a kernel reads a buffer that was freed"),
