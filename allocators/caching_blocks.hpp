@@ -203,4 +203,36 @@ class FreeBlocks {
   std::array<CachedBlock*, kBins> roots_{};
 };
 
+/// Block nodes, recycled.
+class CachedBlockNodes {
+ public:
+  /// Makes sure that the next two take() need no memory.
+  void reserve_two() {
+    if (!free_ || !free_->next) add_slab();
+  }
+
+  CachedBlock* take() {
+    CachedBlock* block = free_;
+    free_ = block->next;
+    *block = CachedBlock{};
+    return block;
+  }
+
+  void put_back(CachedBlock* block) {
+    block->next = free_;
+    free_ = block;
+  }
+
+ private:
+  static constexpr std::size_t kSlabNodes = 256;
+
+  void add_slab() {
+    slabs_.push_back(std::make_unique<CachedBlock[]>(kSlabNodes));
+    for (std::size_t i = 0; i < kSlabNodes; ++i) put_back(&slabs_.back()[kSlabNodes - 1 - i]);
+  }
+
+  std::vector<std::unique_ptr<CachedBlock[]>> slabs_;
+  CachedBlock* free_ = nullptr;
+};
+
 }  // namespace drought

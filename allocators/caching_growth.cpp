@@ -27,9 +27,11 @@ CachedBlock* Caching::growable(const Wanted& wanted) {
   if (status != Status::success) throw DeviceError(status, "cudaMemGetInfo");
   const std::size_t page_bytes =
       wanted.pool.is_small() ? CachingConf::kSmallBuffer : conf_.large_segment_bytes;
+  const std::size_t bytes = info.total_bytes + info.total_bytes / 8;
+  if (bytes < wanted.bytes) return nullptr;
   nodes_.reserve_two();
-  auto segment = ExpandableSegment::reserve(device_, page_bytes, info.total_bytes + info.total_bytes / 8,
-                                            ties_by_age_ ? segments_borrowed_ + 1 : 0);
+  auto segment =
+      ExpandableSegment::reserve(device_, page_bytes, bytes, ties_by_age_ ? segments_borrowed_ + 1 : 0);
   if (!segment) return nullptr;
   CachedBlock* const block = nodes_.take();
   segments_borrowed_ += ties_by_age_;

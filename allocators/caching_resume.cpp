@@ -1,16 +1,30 @@
 // The caching allocator put into the state of a recorded run, whose beginning nobody recorded.
 #include <algorithm>
+#include <stdexcept>
 
 #include "allocators/caching.hpp"
 #include "harness/memory/bytes.hpp"
 
 namespace drought {
+namespace {
+
+constexpr std::size_t kBytesEnd = std::size_t{1} << 60;
+
+}  // namespace
 
 // Lent blocks have their places; what lies between them is free, and free neighbours are one. A block
 // that was lent whole because too little remained is as long as the gap behind it, if that is too small
 // to have been a block of its own.
 void Caching::resume(std::span<const Segment> segments) {
+  std::uintptr_t end_before = 0;
   for (const Segment& segment : segments) {
+    constexpr std::size_t kGranularity = CachingConf::kMinBlockSize;
+    const bool is_whole = segment.bytes != 0 && segment.bytes % kGranularity == 0 &&
+                          segment.address % kGranularity == 0 && segment.bytes < kBytesEnd;
+    if (!is_whole || segment.address < end_before || segment.address > ~segment.bytes)
+      throw std::invalid_argument("a segment of " + std::to_string(segment.bytes) +
+                                  " B that no allocator could have there");
+    end_before = segment.address + segment.bytes;
     if (segment.pool != PoolId{} && !pools_.contains(segment.pool)) create_pool(segment.pool, {});
     PrivatePool* const owner = segment.pool == PoolId{} ? nullptr : &pool_named(segment.pool);
     CachedPool& pool =

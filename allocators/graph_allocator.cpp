@@ -10,7 +10,7 @@ namespace drought {
 /// Walks one graph in its order, as the execution will.
 class GraphAllocator::Planner {
  public:
-  Planner(const Graph& graph, const Options& options, std::size_t buffers)
+  Planner(const TensorGraph& graph, const Options& options, std::size_t buffers)
       : graph_(graph), options_(options), nodes_(graph.size()) {
     for (std::size_t i = 0; i < buffers; ++i)
       places_.emplace_back(DynTallocr::Options{.alignment = options.alignment,
@@ -21,6 +21,7 @@ class GraphAllocator::Planner {
     validate();
     for (std::size_t i = 0; i < graph_.size(); ++i) {
       if (graph_[i].view_of) ++nodes_[owner(i)].views;
+      if (graph_[i].is_output) nodes_[owner(i)].is_kept = true;
       for (const std::size_t source : graph_[i].sources) ++nodes_[source].children;
     }
     // What is there before the first operation: inputs, and what has no sources.
@@ -37,8 +38,10 @@ class GraphAllocator::Planner {
   struct Node {
     std::size_t children = 0, views = 0;  ///< That are still to come.
     bool is_placed = false;
+    bool is_kept = false;       ///< It or a view of it is an output.
     bool is_allocated = false;  ///< Its place is its own to give up.
     DynTallocr::Place place;
+    std::optional<std::size_t> over;
   };
 
   void validate() const {
@@ -51,6 +54,8 @@ class GraphAllocator::Planner {
         if (source >= i) wrong("has a source that does not stand before it");
       if (tensor.view_of && *tensor.view_of >= i) wrong("views a tensor that does not stand before it");
       if (tensor.buffer >= places_.size()) wrong("lies in a kind of buffer that there is not");
+      if (tensor.view_of && tensor.buffer != graph_[owner(i)].buffer)
+        wrong("lies in another buffer than what it views");
       if (tensor.view_of && tensor.bytes > graph_[owner(i)].bytes) wrong("shows more than the tensor has");
       if (tensor.bytes > DynTallocr::kUnbounded / 2) wrong("is larger than any memory");
     }
@@ -86,7 +91,7 @@ class GraphAllocator::Planner {
     for (const std::size_t source : graph_[i].sources) {
       const std::size_t held_by = owner(source);
       Node& holder = nodes_[held_by];
-      if (!holder.is_allocated || graph_[source].is_output || graph_[held_by].is_output) continue;
+      if (!holder.is_allocated || holder.is_kept) continue;
       if (graph_[source].bytes != graph_[i].bytes || graph_[held_by].bytes != graph_[i].bytes) continue;
       if (graph_[held_by].buffer != graph_[i].buffer) continue;
       const Node& read = nodes_[source];
@@ -95,6 +100,7 @@ class GraphAllocator::Planner {
                                 : read.children == 1 && holder.children == 0 && holder.views == 1;
       if (!last_use) continue;
       nodes_[i].place = holder.place;
+      nodes_[i].over = source;
       holder.is_allocated = false;
       return true;
     }
@@ -107,7 +113,7 @@ class GraphAllocator::Planner {
     const std::size_t held_by = owner(source);
     Node& holder = nodes_[held_by];
     if (held_by != source && (--holder.views != 0 || holder.children != 0)) return;
-    if (!holder.is_allocated || graph_[held_by].is_output) return;
+    if (!holder.is_allocated || holder.is_kept) return;
     holder.is_allocated = false;
     if (!places_[graph_[held_by].buffer].free(holder.place, graph_[held_by].bytes))
       throw OutOfMemory({.bytes = graph_[held_by].bytes, .tag = "graph"},
@@ -115,11 +121,9 @@ class GraphAllocator::Planner {
   }
 
   GraphPlan result() const {
-    GraphPlan plan;
-    for (std::size_t i = 0; i < graph_.size(); ++i) {
-      const GraphTensor& held_by = graph_[owner(i)];
-      plan.tensors.push_back({held_by.buffer, graph_[i].bytes, nodes_[owner(i)].place, owner(i) != i});
-    }
+    GraphPlan plan{.graph = graph_};
+    for (std::size_t i = 0; i < graph_.size(); ++i)
+      plan.tensors.push_back({nodes_[owner(i)].place, nodes_[i].over});
     for (const DynTallocr& places : places_) {
       std::vector<std::size_t>& sizes = plan.chunk_bytes.emplace_back();
       for (std::size_t c = 0; c < DynTallocr::kChunks && places.is_open(c); ++c)
@@ -128,7 +132,7 @@ class GraphAllocator::Planner {
     return plan;
   }
 
-  const Graph& graph_;
+  const TensorGraph& graph_;
   const Options& options_;
   std::vector<Node> nodes_;
   std::vector<DynTallocr> places_;
@@ -137,11 +141,11 @@ class GraphAllocator::Planner {
 GraphAllocator::GraphAllocator(std::vector<Resource*> buffers, Options options)
     : buffers_(std::move(buffers)), options_(options), chunks_(buffers_.size()) {}
 
-GraphPlan GraphAllocator::plan(const Graph& graph) const {
+GraphPlan GraphAllocator::plan(const TensorGraph& graph) const {
   return Planner(graph, options_, buffers_.size()).run();
 }
 
-std::vector<std::size_t> GraphAllocator::reserve_bytes(const Graph& graph) const {
+std::vector<std::size_t> GraphAllocator::reserve_bytes(const TensorGraph& graph) const {
   std::vector<std::size_t> bytes;
   const GraphPlan wanted = plan(graph);
   for (std::size_t b = 0; b < buffers_.size(); ++b) {
@@ -153,7 +157,7 @@ std::vector<std::size_t> GraphAllocator::reserve_bytes(const Graph& graph) const
   return bytes;
 }
 
-void GraphAllocator::reserve(const Graph& graph) {
+void GraphAllocator::reserve(const TensorGraph& graph) {
   GraphPlan wanted = plan(graph);
   if (options_.frees_before_growing) plan_ = wanted;
   std::vector<Chunks> grown(buffers_.size());
@@ -174,17 +178,21 @@ void GraphAllocator::reserve(const Graph& graph) {
   plan_ = std::move(wanted);
 }
 
-bool GraphAllocator::needs_reserve(const Graph& graph) const {
-  if (graph.size() != plan_.tensors.size()) return true;
+bool GraphAllocator::needs_reserve(const TensorGraph& graph) const {
+  if (graph.size() != plan_.graph.size()) return true;
   for (std::size_t i = 0; i < graph.size(); ++i) {
-    const GraphPlan::Tensor& placed = plan_.tensors[i];
-    if (placed.is_view != graph[i].view_of.has_value() || placed.buffer != graph[i].buffer) return true;
-    if (graph[i].bytes > placed.bytes) return true;
+    const GraphTensor &wanted = graph[i], &planned = plan_.graph[i];
+    const bool same_shape = wanted.sources == planned.sources && wanted.view_of == planned.view_of &&
+                            wanted.in_place == planned.in_place && wanted.is_input == planned.is_input &&
+                            wanted.is_output == planned.is_output && wanted.buffer == planned.buffer;
+    if (!same_shape || wanted.bytes > planned.bytes) return true;
+    const std::optional<std::size_t> over = plan_.tensors[i].over;
+    if (over && wanted.bytes != graph[*over].bytes) return true;
   }
   return false;
 }
 
-bool GraphAllocator::allocate(const Graph& graph) {
+bool GraphAllocator::allocate(const TensorGraph& graph) {
   if (!needs_reserve(graph)) return true;
   if (buffers_.size() > 1) return false;
   reserve(graph);
@@ -192,10 +200,10 @@ bool GraphAllocator::allocate(const Graph& graph) {
 }
 
 std::byte* GraphAllocator::data(std::size_t tensor) const {
-  const GraphPlan::Tensor& placed = plan_.tensors[tensor];
+  const DynTallocr::Place place = plan_.tensors[tensor].place;
+  const Chunks& chunks = chunks_[plan_.graph[tensor].buffer];
   // A tensor without bytes has a place in no chunk.
-  const Chunks& chunks = chunks_[placed.buffer];
-  return chunks.empty() ? nullptr : chunks[placed.place.chunk].data() + placed.place.offset;
+  return place.chunk < chunks.size() ? chunks[place.chunk].data() + place.offset : nullptr;
 }
 
 std::size_t GraphAllocator::reserved_bytes() const {

@@ -6,7 +6,8 @@
 // ggml frees the old chunks before it asks for larger ones, and by then its table describes the new graph:
 // refused, it is left with neither, and the next graph reads through a null pointer (llama.cpp's way to
 // ollama issue 10753). Here the larger chunks are borrowed first, so that a refusal leaves the old plan and
-// its chunks as they were. The price is that both live for a moment.
+// its chunks as they were. The price is that both live for a moment. ggml also takes a plan to serve any
+// graph of as many tensors that are no larger; here the graph must be of the same shape too.
 #pragma once
 
 #include <cstdint>
@@ -29,15 +30,15 @@ struct GraphTensor {
   std::size_t buffer = 0;  ///< Which kind of buffer it lies in.
 };
 /// In the order of execution.
-using Graph = std::vector<GraphTensor>;
+using TensorGraph = std::vector<GraphTensor>;
 
 /// Where every tensor lies, and how large the chunks must be.
 struct GraphPlan {
   struct Tensor {
-    std::size_t buffer = 0, bytes = 0;
     DynTallocr::Place place;
-    bool is_view = false;
+    std::optional<std::size_t> over;  ///< The source that it is computed into.
   };
+  TensorGraph graph;  ///< What was planned.
   std::vector<Tensor> tensors;
   std::vector<std::vector<std::size_t>> chunk_bytes;  ///< For each kind of buffer.
 };
@@ -56,18 +57,18 @@ class GraphAllocator {
 
   /// The plan for a graph. Throws std::invalid_argument for a graph that is none, OutOfMemory when its
   /// blocks fall apart into more pieces than a chunk can keep.
-  GraphPlan plan(const Graph& graph) const;
+  GraphPlan plan(const TensorGraph& graph) const;
   /// Bytes that reserve() would hold for the graph, for each kind of buffer, once the old ones are gone.
-  std::vector<std::size_t> reserve_bytes(const Graph& graph) const;
+  std::vector<std::size_t> reserve_bytes(const TensorGraph& graph) const;
 
   /// Plans and makes sure of the memory. Throws what a buffer's resource throws; then the plan before this
   /// one and its chunks are as they were. A chunk that is large enough is kept.
-  void reserve(const Graph& graph);
-  /// Whether the present plan does not serve the graph: another number of tensors, or a larger one.
-  bool needs_reserve(const Graph& graph) const;
+  void reserve(const TensorGraph& graph);
+  /// Whether the present plan does not serve the graph: it differs by more than smaller tensors.
+  bool needs_reserve(const TensorGraph& graph) const;
   /// The graph may run: reserves where that is needed. With more than one kind of buffer that is the
   /// caller's to do, after it has waited for all of them, and false is answered.
-  bool allocate(const Graph& graph);
+  bool allocate(const TensorGraph& graph);
 
   /// Where the tensor of the present plan lies.
   std::byte* data(std::size_t tensor) const;

@@ -5,13 +5,17 @@
 #include "kernels/catalogue.hpp"
 #include "scenarios/allocators/churn.hpp"
 #include "scenarios/allocators/graph_replay.hpp"
+#include "scenarios/allocators/graph_scratch.hpp"
 #include "scenarios/allocators/handover.hpp"
+#include "scenarios/allocators/overrun.hpp"
+#include "scenarios/allocators/paged_serving.hpp"
 #include "scenarios/allocators/passes.hpp"
 #include "scenarios/auto_profile/auto_profile.hpp"
 #include "scenarios/kernels/single_kernel.hpp"
 #include "scenarios/kernels/stray_read.hpp"
 #include "scenarios/legacy_pool/pool_attention.hpp"
 #include "scenarios/legacy_pool/pool_decode.hpp"
+#include "scenarios/reports/script.hpp"
 #include "scenarios/span_cover/span_map.hpp"
 
 namespace drought {
@@ -27,13 +31,19 @@ constexpr WorkloadEntry kWorkloads[] = {
     workload<GraphReplay>("graph_replay", "a captured step replayed over scratch that a flush gives back"),
     workload<Handover>("handover", "one user frees what it had, the next asks the device for as much"),
     workload<Passes>("passes", "a working set passed over in order, layer after layer"),
+    workload<PagedServing>("paged_serving",
+                           "sequences share, fork, grow and are preempted on vLLM's KV blocks"),
+    workload<GraphScratch>("graph_scratch", "decoder layers planned ahead in growing batches, as ggml does"),
     workload<AutoProfile>("auto_profile",
                           "probe, size, rebuild and validate a server's KV cache, with bounded retries"),
+    workload<Overrun>("overrun",
+                      "a kernel touches one element beside its buffer, and nothing judges the launch"),
     workload<StrayRead>("stray_read", "a kernel reads a buffer that was freed"),
     workload<SingleKernel>("single_kernel",
                            "one kernel against its oracle on memory of the resource under test"),
     workload<PoolAttention>("pool_attention", "decode attention on scratch of a pool that flushes under it"),
     workload<PoolDecode>("pool_decode", "llama.cpp's scratch of a growing context, replayed through a pool"),
+    workload<Script>("script", "a list of steps: a report of running out of memory, re-enacted"),
     workload<SpanMapWorkload>("span_map", "a model file of which only some layers' spans may be touched"),
 };
 

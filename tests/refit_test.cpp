@@ -12,7 +12,6 @@
 #include "harness/trace/readers.hpp"
 #include "harness/trace/snapshot.hpp"
 #include "harness/trace/snapshot_writer.hpp"
-#include "tests/scripted_device.hpp"
 #include "tests/source_root.hpp"
 
 namespace drought {
@@ -183,8 +182,7 @@ ReplayResult replayed_again(const RefitRun& run) {
   std::ostringstream out;
   write_snapshot(out, run.recorded);
   const Snapshot again = read_snapshot(pickle::Document::parse("again", out.str()));
-  ScriptedDevice device;
-  return replay(again, [&](Resource& upstream) {
+  return replay(again, [&](Resource& upstream, Device& device) {
     return find_entry(allocator_catalogue(), "caching")->make(Table(), &upstream, device);
   });
 }

@@ -108,7 +108,6 @@ class ScriptedDevice final : public Device {
     return synchronize_answer;
   }
 
-  Status do_stream_synchronize(Stream) override { return synchronize_answer; }
   Status do_mem_create(MemoryHandle& out, std::size_t bytes) override {
     ++mallocs_;
     if (mem_create_answer != Status::success) return mem_create_answer;

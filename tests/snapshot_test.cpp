@@ -109,8 +109,7 @@ TEST(Snapshot, RefusesARecordOfMoreFieldsThanAnyRecorderWritesAndAThousandStream
 
 TEST(Snapshot, WithADamagedByteIsRefusedOrReplayedButNeverACrash) {
   const std::string whole = text_of(kStacks);
-  ScriptedDevice device;
-  const auto make = [&](Resource& upstream) {
+  const auto make = [&](Resource& upstream, Device& device) {
     return std::make_unique<Caching>(upstream, device, Caching::Options());
   };
   std::size_t refused = 0, replayed = 0;

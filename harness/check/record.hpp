@@ -104,7 +104,7 @@ class Record {
   std::vector<std::string> decisions;         ///< Figures a scenario can expect: "target=548659".
   std::vector<Strike> strikes;
   std::uint64_t allocations = 0, frees = 0, launches = 0, ordered_accesses = 0, judged_operands = 0,
-                judged_registrations = 0;
+                judged_registrations = 0, looked_at_blocks = 0;
   std::size_t peak_bytes = 0;
 };
 

@@ -96,9 +96,9 @@ class Replay {
 
  private:
   ReplayResult compare(const Trace& trace) const {
-    // An allocator that wants a device gets an empty one; its segments come from the trace all the same.
-    const auto device = make_host_device(profile_named("h200"), {.work = Device::Work::shapes});
-    return replay(trace, [&](Resource& upstream) { return allocator_->make(settings_, &upstream, *device); });
+    return replay(trace, [&](Resource& upstream, Device& device) {
+      return allocator_->make(settings_, &upstream, device);
+    });
   }
 
   RefitRun what_if(const Trace& trace) const {

@@ -143,22 +143,24 @@ Status Device::synchronize() {
   return through({.site = Site::cudaDeviceSynchronize}, [&] { return do_synchronize(); });
 }
 
-Status Device::memset(void* to, std::uint8_t value, std::size_t bytes, Stream stream) {
+Status Device::memset(void* to, std::uint8_t value, std::size_t bytes, Stream stream, Judged judged) {
   const Operand operands[] = {{"to", to, bytes, Access::write}};
   return through({.site = Site::cudaMemset,
                   .bytes = bytes,
                   .stream = stream,
                   .data = to,
                   .operands = operands,
+                  .declared = judged == Judged::yes,
                   .captured = recordings_.captures(stream)},
                  [&] {
                    const Status status = do_memset(to, value, bytes, stream);
-                   if (status == Status::success) recordings_.add(stream, "cudaMemset", operands);
+                   if (status == Status::success && judged == Judged::yes)
+                     recordings_.add(stream, "cudaMemset", operands);
                    return status;
                  });
 }
 
-Status Device::memcpy(void* to, const void* from, std::size_t bytes, Stream stream) {
+Status Device::memcpy(void* to, const void* from, std::size_t bytes, Stream stream, Judged judged) {
   const Operand operands[] = {{"to", to, bytes, Access::write, true},
                               {"from", from, bytes, Access::read, true}};
   return through({.site = Site::cudaMemcpy,
@@ -166,10 +168,12 @@ Status Device::memcpy(void* to, const void* from, std::size_t bytes, Stream stre
                   .stream = stream,
                   .data = to,
                   .operands = operands,
+                  .declared = judged == Judged::yes,
                   .captured = recordings_.captures(stream)},
                  [&] {
                    const Status status = do_memcpy(to, from, bytes, stream);
-                   if (status == Status::success) recordings_.add(stream, "cudaMemcpy", operands);
+                   if (status == Status::success && judged == Judged::yes)
+                     recordings_.add(stream, "cudaMemcpy", operands);
                    return status;
                  });
 }

@@ -31,6 +31,8 @@ struct MemInfo {
 };
 enum class Protection : std::uint8_t { none, read, read_write };
 enum class PointerKind : std::uint8_t { unregistered, host, device };
+/// Whether the ledger judges what a fill or copy touches: an allocator's own slack is nobody's buffer.
+enum class Judged : bool { no, yes };
 /// Of the default stream-ordered pool.
 struct PoolAttributes {
   std::size_t release_threshold_bytes = 0;  ///< Kept by a synchronisation, though idle.
@@ -133,10 +135,12 @@ class Device {
 
   // --- work ---------------------------------------------------------------------------------------
   /// Asynchronous on `stream`. A range that leaves its allocation: invalid_value, nothing is done.
-  Status memset(void* to, std::uint8_t value, std::size_t bytes, Stream stream = {});
+  Status memset(void* to, std::uint8_t value, std::size_t bytes, Stream stream = {},
+                Judged judged = Judged::yes);
   /// Any direction, by the kinds of the two pointers. Host to device from pageable memory has been
   /// read when the call returns; a copy to pageable host memory has finished.
-  Status memcpy(void* to, const void* from, std::size_t bytes, Stream stream = {});
+  Status memcpy(void* to, const void* from, std::size_t bytes, Stream stream = {},
+                Judged judged = Judged::yes);
   /// Geometry the chip cannot run: invalid_value, context healthy. A kernel's illegal address shows
   /// at the next synchronising call and is sticky.
   Status launch(const Launch& launch);
@@ -157,6 +161,8 @@ class Device {
   /// What is known of the fault that ended the context (kernel, operand, offset, block and thread); empty
   /// when nothing is. Not a CUDA call.
   virtual std::string fault_report() const { return {}; }
+  /// The address that ended the context; null when that is not known: a GPU does not say. Not a CUDA call.
+  virtual const void* fault_address() const { return nullptr; }
 
   /// Nothing where it cannot be known. Not a CUDA call.
   virtual std::optional<ManagedTraffic> managed_traffic() const { return {}; }

@@ -31,6 +31,7 @@ class HostDevice final : public Device {
   Status set_peer(std::string_view name, std::size_t bytes) override;
   std::size_t held_bytes() const override;
   std::string fault_report() const override { return fault_report_; }
+  const void* fault_address() const override { return fault_address_; }
   std::optional<ManagedTraffic> managed_traffic() const override { return managed_.traffic(); }
   /// UINT64_MAX for an address that is neither the device's, nor pinned, nor registered.
   std::uint64_t offset_of(const void* pointer) const override;
@@ -132,6 +133,7 @@ class HostDevice final : public Device {
   Random thread_orders_;  ///< A kernel's threads run in an order of their own at each launch.
   Status dead_ = Status::success;
   std::string fault_report_;
+  const void* fault_address_ = nullptr;
 };
 
 }  // namespace drought

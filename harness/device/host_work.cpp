@@ -249,7 +249,10 @@ Status HostDevice::run(const StoredLaunch& stored) {
   if (!runs()) return Status::success;
   set_thread_order_seed(thread_orders_());
   const Status status = survive_fault([&launch] { return launch.host(launch); });
-  if (status != Status::success && fault_report_.empty()) fault_report_ = host_launch_report();
+  if (status != Status::success && fault_report_.empty()) {
+    fault_report_ = host_launch_report();
+    fault_address_ = host_launch_fault();
+  }
   return status == Status::success || is_sticky(status) ? status : Status::launch_failure;
 }
 

@@ -99,7 +99,7 @@ class Resumes {
     std::size_t bytes = 0;
     Stream stream{};
     PoolId pool{};
-    bool is_small = false;
+    bool is_small = false, is_expandable = false;
     std::vector<Block> lent{};  ///< By address.
   };
 
@@ -135,6 +135,22 @@ class LogsDecisions {
   virtual ~LogsDecisions() = default;
   /// `listener` outlives the allocator or is replaced by nullptr first.
   virtual void log_decisions_to(Listener* listener) = 0;
+};
+
+/// Looks at each block as it comes back for damage that others did around it.
+class GuardsBlocks {
+ public:
+  class Listener {
+   public:
+    virtual ~Listener() = default;
+    /// `damage` names the block and what is wrong; empty when it is whole.
+    virtual void looked_at_block(std::string_view damage) = 0;
+    /// A device call failed that the look needs.
+    virtual void could_not_look(std::string_view why) = 0;
+  };
+  virtual ~GuardsBlocks() = default;
+  /// `listener` outlives the allocator or is replaced by nullptr first.
+  virtual void report_damage_to(Listener* listener) = 0;
 };
 
 /// Can show what it holds and has not lent, so that a difference in a replay can be explained.

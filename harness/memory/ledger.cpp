@@ -8,6 +8,9 @@ namespace drought {
 namespace {
 
 constexpr std::size_t kGraves = 4096;
+constexpr std::size_t kSuspectsMax = 8;
+// An address further than this from a block is not called near it: two granules of the driver's.
+constexpr std::size_t kNearBytes = 4_MiB;
 
 std::string joined(const std::vector<std::string>& names) {
   std::string text;
@@ -109,6 +112,54 @@ Ledger::Objection Ledger::objection_to(const Operand& operand) const {
   return {.text = "is foreign: no live allocation holds it", .foreign = true};
 }
 
+void Ledger::suspect(const Call& launch) {
+  if (launch.site != Site::launch) return;
+  for (const Operand& operand : launch.operands) {
+    const Objection objection = objection_to(operand);
+    if (objection.text.empty()) continue;
+    suspects_.push_back(std::string(launch.kernel) + " operand '" + std::string(operand.name) + "' " +
+                        objection.text);
+    if (suspects_.size() > kSuspectsMax) suspects_.pop_front();
+  }
+}
+
+std::string Ledger::place_of(std::uintptr_t address) const {
+  const auto named = [](const Allocation& block) {
+    return "'" + std::string(block.request.tag.view()) + "' (id " + std::to_string(block.id) + ", " +
+           std::to_string(block.request.bytes) + " B, allocated at " + block.request.from.text() + ")";
+  };
+  std::size_t nearest = kNearBytes;
+  std::string beside;
+  for (const Account* account : accounts_) {
+    if (account->above_) continue;
+    const auto next = account->live_.upper_bound(address);
+    if (next != account->live_.end() && next->first - address < nearest) {
+      nearest = next->first - address;
+      beside = std::to_string(nearest) + " B before the start of " + named(next->second);
+    }
+    if (next == account->live_.begin()) continue;
+    const Allocation& before = std::prev(next)->second;
+    if (address < before.end())
+      return "at byte " + std::to_string(address - before.begin) + " of " + named(before);
+    if (address - before.end() < nearest) {
+      nearest = address - before.end();
+      beside = std::to_string(nearest) + " B past the end of " + named(before);
+    }
+  }
+  if (const Freed* freed = freed_around(address))
+    return "at byte " + std::to_string(address - freed->begin) + " of '" + std::string(freed->tag.view()) +
+           "' (id " + std::to_string(freed->id) + ", " + std::to_string(freed->end - freed->begin) +
+           " B), freed " + freed->how();
+  return beside;
+}
+
+std::string Ledger::explain_fault(const void* address) const {
+  std::string text = address ? place_of(reinterpret_cast<std::uintptr_t>(address)) : "";
+  if (!text.empty()) text = "the address lies " + text;
+  for (const std::string& operand : suspects_) text += (text.empty() ? "" : "; ") + ("suspect: " + operand);
+  return text;
+}
+
 void Ledger::judge_registration(const Call& call) {
   const auto begin = reinterpret_cast<std::uintptr_t>(call.data);
   for (const SpanMap& map : maps_) {
@@ -133,8 +184,9 @@ void Ledger::completed(const Call& call) {
 }
 
 void Ledger::judge(Call& call) {
+  if (!call.declared) return suspect(call);
   // An instance is only made ready; what its launch touches is judged then.
-  if (!call.declared || call.site == Site::cudaGraphInstantiate) return;
+  if (call.site == Site::cudaGraphInstantiate) return;
   if (call.operands.empty() && call.site != Site::cudaHostRegister) return;
   if (call.site == Site::cudaHostRegister) judge_registration(call);
   for (const Operand& operand : call.operands) {

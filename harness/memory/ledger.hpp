@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <span>
@@ -20,6 +21,7 @@
 #include "harness/fault/call.hpp"
 #include "harness/memory/access_order.hpp"
 #include "harness/memory/graph_uses.hpp"
+#include "harness/memory/interfaces.hpp"
 #include "harness/memory/resource.hpp"
 
 namespace drought {
@@ -40,7 +42,7 @@ struct Allocation {
 };
 
 /// One link of a chain: a resource, and everything it has lent and not taken back.
-class Account final : public Resource {
+class Account final : public Resource, private GuardsBlocks::Listener {
  public:
   /// `below`: the account this resource borrows from, or null for one over the device.
   Account(Ledger& ledger, std::string name, Resource& resource, Device& device, Account* below);
@@ -62,6 +64,8 @@ class Account final : public Resource {
  private:
   friend class Ledger;
   void* lend(const Request& request);
+  void looked_at_block(std::string_view damage) override;
+  void could_not_look(std::string_view why) override;
   void begin_try(std::size_t bytes);
   void end_try(Attempt::End end);
   void admit(void* block, const Request& request);
@@ -115,6 +119,10 @@ class Ledger {
   void begin_generation() { ++generation_; }
   std::uint64_t generation() const { return generation_; }
 
+  /// What is known of an access that ended a context: which block `address` lies in or beside, where it is
+  /// known, and the operands of undeclared launches that no live block held. Ask while the blocks live.
+  std::string explain_fault(const void* address) const;
+
   /// Live allocations that workloads hold (of the topmost accounts), the oldest first.
   std::vector<Survivor> survivors(std::span<const Tag> tags) const;
   /// Records that nothing with these tags may live any more, and answers what does.
@@ -158,6 +166,8 @@ class Ledger {
   /// violation. The call is made all the same.
   void judge_registration(const Call& call);
   void update_peak();
+  void suspect(const Call& launch);
+  std::string place_of(std::uintptr_t address) const;
   /// What is wrong with an operand and which check minds; an empty text when it may be used.
   struct Objection {
     std::string text;
@@ -174,6 +184,7 @@ class Ledger {
   GraphUses graph_uses_;
   std::vector<Freed> graveyard_;  ///< A ring of the last 4096 blocks, for naming a stale operand.
   std::uint64_t buried_ = 0;
+  std::deque<std::string> suspects_;  ///< The last 8 operands that only an undeclared launch could use.
   std::vector<SpanMap> maps_;
   std::map<std::uintptr_t, NamedRange> ranges_;
   std::map<const void*, std::size_t> registered_;  ///< Host memory registered and not yet unregistered.

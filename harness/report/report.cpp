@@ -56,7 +56,13 @@ json to_json(const ReplayReport& report) {
            {"compared", result.compared},
            {"differences", differences},
            {"first_difference", result.first_difference},
-           {"inferred", {{"empty_cache", result.inferred.empty_cache}}},
+           {"inferred",
+            {{"empty_cache", result.inferred.empty_cache},
+             {"pool", result.inferred.pool},
+             {"cap", result.inferred.cap},
+             {"start", result.inferred.start},
+             {"refusal", result.inferred.refusal}}},
+           {"unverified_ages", result.unverified_ages},
            {"refused", result.refused},
            {"reserved_bytes", result.reserved_bytes},
            {"live_bytes", result.live_bytes},
@@ -149,13 +155,28 @@ void print_table(std::ostream& out, const std::vector<SweepResult>& results) {
 
 namespace {
 
+/// "6 empty_cache, 1 cap inferred", or "nothing inferred".
+std::string inferred_text(const ReplayResult& result) {
+  const std::pair<std::size_t, const char*> all[] = {{result.inferred.empty_cache, "empty_cache"},
+                                                     {result.inferred.pool, "pool"},
+                                                     {result.inferred.cap, "cap"},
+                                                     {result.inferred.start, "start segment"},
+                                                     {result.inferred.refusal, "refusal"}};
+  std::string text;
+  for (const auto& [count, what] : all)
+    if (count) text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + what;
+  text = (text.empty() ? "nothing" : text) + " inferred";
+  if (result.unverified_ages) text += ", collection by age unverified";
+  return text;
+}
+
 void print_compared(std::ostream& out, const ReplayResult& result) {
   const std::string verdict = !result.differences ? "statistics"
                               : *result.differences == 0
                                   ? "0 differences"
                                   : std::to_string(*result.differences) + " differences";
   out << std::left << std::setw(16) << verdict << result.trace << "  " << result.events << " events, "
-      << result.compared << " compared, " << result.inferred.empty_cache << " empty_cache inferred, peak "
+      << result.compared << " compared, " << inferred_text(result) << ", peak "
       << format_bytes(result.peak_reserved_bytes) << ", " << std::fixed << std::setprecision(0)
       << result.ns_per_op << " ns an operation\n";
   if (!result.first_difference.empty())

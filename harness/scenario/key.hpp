@@ -6,9 +6,9 @@
 //     static constexpr auto keys() { return std::tuple{key("slab_bytes", &Options::slab_bytes)}; }
 //   };
 //
-// A field may be bool, an integer, double, std::string, std::vector<std::size_t> or
-// std::vector<std::string>. A key with "bytes" in its name also takes a size with its unit,
-// "60 GiB".
+// A field may be bool, an integer, double, std::string, std::vector<std::size_t>,
+// std::vector<std::string> or std::vector<Table>. A key with "bytes" in its name also takes a size with its
+// unit, "60 GiB".
 #pragma once
 
 #include <string_view>

@@ -1,6 +1,7 @@
 // The parser: one pass over the bytes, no recursion, one switch that is the closed list of opcodes.
 #include "harness/trace/pickle.hpp"
 
+#include <algorithm>
 #include <cstdio>
 
 #include "harness/trace/pickle_builder.hpp"
@@ -183,6 +184,23 @@ void Document::parse() {
     throw TraceError(name_ + ": offset " + std::to_string(reader.opcode_offset()) + ": " + refusal.what);
   }
   tree_bytes_ = builder.tree_bytes();
+  keeps_all_ = builder.keeps_all();
+}
+
+void Document::release_between(Value first, Value last) {
+  const auto holding = [&](Value value) {
+    return std::find_if(arena_.begin(), arena_.end(),
+                        [&](const ArenaBlock& block) { return block.holds(value.node()); });
+  };
+  auto block = holding(first);
+  const auto end = holding(last);
+  if (keeps_all_ || block >= end) return;
+  root_ = Value();  // Whoever asked has no use for the whole any more.
+  for (++block; block != end; ++block) {
+    if (block->is_kept || !block->words) continue;
+    block->words.reset();
+    released_bytes_ += block->count * sizeof(Word);
+  }
 }
 
 Document Document::parse(std::string name, FileBytes bytes) {

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -54,6 +55,18 @@ struct Node {
   std::uint32_t size = 0;
   std::uint16_t depth = 1;
   bool closed = false;
+  bool is_kept = false;  ///< Its memory outlasts Document::release_between.
+};
+
+/// A piece of the memory that a document's nodes lie in, in the order in which they were made.
+struct ArenaBlock {
+  std::unique_ptr<Word[]> words;
+  std::size_t count = 0;
+  bool is_kept = false;
+  bool holds(const void* place) const {
+    return words && std::less_equal<const void*>()(words.get(), place) &&
+           std::less<const void*>()(place, words.get() + count);
+  }
 };
 
 /// One value, as cheap to copy as a pointer. Valid while its Document lives.
@@ -105,6 +118,7 @@ class Value {
   Value at(std::size_t i) const { return Value(static_cast<DictChunk*>(node()->last_chunk)->values()[i]); }
 
  private:
+  friend class Document;
   const Node* node() const { return reinterpret_cast<const Node*>(word_ >> 4); }
   const unsigned char* written() const { return reinterpret_cast<const unsigned char*>(word_ >> 4); }
 
@@ -126,6 +140,10 @@ class Document {
   Value root() const { return root_; }
   const std::string& name() const { return name_; }
   std::size_t file_bytes() const { return file_.size; }
+  /// Lets go of what was written between two containers of the tree, which a reader that goes through a
+  /// long list has done with; root() is missing then. What back references reach is kept.
+  void release_between(Value first, Value last);
+  std::size_t released_bytes() const { return released_bytes_; }
   /// What the tree takes, the file's own bytes aside.
   std::size_t tree_bytes() const { return tree_bytes_; }
 
@@ -135,8 +153,10 @@ class Document {
 
   std::string name_;
   FileBytes file_;
-  std::vector<std::unique_ptr<Word[]>> arena_;
+  std::vector<ArenaBlock> arena_;
   std::size_t tree_bytes_ = 0;
+  std::size_t released_bytes_ = 0;
+  bool keeps_all_ = false;
   Value root_;
 };
 

@@ -23,6 +23,9 @@ constexpr std::array<std::string_view, 9> kActions{"alloc",         "free_reques
                                                    "segment_alloc", "segment_free",   "segment_map",
                                                    "segment_unmap", "snapshot",       "oom"};
 
+// The tree of this many events is let go together.
+constexpr std::size_t kEventsKept = 512;
+
 TraceAction action_named(const Record& record) {
   const std::string_view word = record.string("action");
   for (std::size_t i = 0; i < kActions.size(); ++i)
@@ -49,7 +52,15 @@ class SnapshotReader {
       auto& events = snapshot_.device_traces.emplace_back();
       const Value list = expect(document_, at, value, Kind::list);
       events.reserve(std::min(list.size(), entries_left_));
-      for_each_entry(at, list, [&](const Path& event, Value entry) { read_event(event, entry, events); });
+      Value first;
+      bool has_frames = false;
+      for_each_entry(at, list, [&](const Path& event, Value entry) {
+        read_event(event, entry, events);
+        if (event.index == 0) first = entry;
+        has_frames = has_frames || events.back().frames.exists();
+        const bool is_due = event.index % kEventsKept == kEventsKept - 1;
+        if (is_due && !has_frames) snapshot_.document.release_between(first, entry);
+      });
     });
     if (root.has("allocator_settings"))
       read_settings(root.path_to("allocator_settings"), root.field("allocator_settings", Kind::dict));
