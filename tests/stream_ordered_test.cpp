@@ -84,10 +84,9 @@ std::string order_of_use_and_reuse(std::uint64_t seed, bool records) {
 
 TEST(StreamOrdered, LendsABlockAgainOnlyBehindItsRecordedUsesOnOtherStreams) {
   bool overtakes = false;
-  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 300; ++seed) {
     EXPECT_EQ(order_of_use_and_reuse(seed, true), "ur") << "seed " << seed;
-    for (std::uint64_t draw = 0; draw < 10; ++draw)
-      overtakes = overtakes || order_of_use_and_reuse(100 * seed + draw, false) == "ru";
+    overtakes = overtakes || order_of_use_and_reuse(seed, false) == "ru";
   }
   EXPECT_TRUE(overtakes) << "no seed shows the order that recording prevents";
 }
