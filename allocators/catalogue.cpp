@@ -13,9 +13,11 @@
 #include "allocators/kv_slots.hpp"
 #include "allocators/legacy_pool.hpp"
 #include "allocators/limit.hpp"
+#include "allocators/managed.hpp"
 #include "allocators/paged_kv.hpp"
 #include "allocators/pool.hpp"
 #include "allocators/shared_object.hpp"
+#include "allocators/stream_ordered.hpp"
 #include "allocators/vmm_pool.hpp"
 
 namespace drought {
@@ -61,6 +63,9 @@ constexpr AllocatorEntry kAllocators[] = {
                             "a user's shared library, as PyTorch's pluggable allocator takes it"),
     allocator<VmmPool>("vmm_pool",
                        "llama.cpp's stack over one reservation of addresses, which never shrinks"),
+    allocator<Managed>("managed",
+                       "each allocation is one cudaMallocManaged, paged to the device when touched"),
+    allocator<StreamOrdered>("stream_ordered", "cudaMallocAsync's default pool with its release threshold"),
 };
 
 }  // namespace

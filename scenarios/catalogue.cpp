@@ -4,9 +4,12 @@
 #include "faults/catalogue.hpp"
 #include "kernels/catalogue.hpp"
 #include "scenarios/allocators/churn.hpp"
+#include "scenarios/allocators/graph_replay.hpp"
 #include "scenarios/allocators/graph_scratch.hpp"
+#include "scenarios/allocators/handover.hpp"
 #include "scenarios/allocators/overrun.hpp"
 #include "scenarios/allocators/paged_serving.hpp"
+#include "scenarios/allocators/passes.hpp"
 #include "scenarios/auto_profile/auto_profile.hpp"
 #include "scenarios/kernels/single_kernel.hpp"
 #include "scenarios/kernels/stray_read.hpp"
@@ -25,6 +28,9 @@ constexpr WorkloadEntry workload(std::string_view name, std::string_view summary
 
 constexpr WorkloadEntry kWorkloads[] = {
     workload<Churn>("churn", "random sizes and lifetimes, contents verified"),
+    workload<GraphReplay>("graph_replay", "a captured step replayed over scratch that a flush gives back"),
+    workload<Handover>("handover", "one user frees what it had, the next asks the device for as much"),
+    workload<Passes>("passes", "a working set passed over in order, layer after layer"),
     workload<PagedServing>("paged_serving",
                            "sequences share, fork, grow and are preempted on vLLM's KV blocks"),
     workload<GraphScratch>("graph_scratch", "decoder layers planned ahead in growing batches, as ggml does"),

@@ -28,8 +28,37 @@ class AccessOrderTest : public testing::Test {
     order_.completed({.site = site, .stream = stream, .event = event});
   }
 
+  void pool(Site site, Stream stream, std::size_t bytes = 0) {
+    order_.completed(
+        {.site = site, .bytes = bytes, .stream = stream, .data = reinterpret_cast<void*>(0x1000)});
+  }
+
   AccessOrder order_;
 };
+
+TEST_F(AccessOrderTest, LetsAStreamUseWhatThePoolLentItAfterAnotherStreamsFree) {
+  pool(Site::cudaMallocAsync, kA, 64);
+  EXPECT_EQ(write(kA), "");
+  pool(Site::cudaFreeAsync, kA);
+  pool(Site::cudaMallocAsync, kB, 64);
+  EXPECT_EQ(write(kB), "");
+}
+
+TEST_F(AccessOrderTest, SeesAUseOfAPoolsBlockThatItsFreeDidNotComeAfter) {
+  pool(Site::cudaMallocAsync, kA, 64);
+  EXPECT_EQ(write(kC), "");
+  pool(Site::cudaFreeAsync, kA);
+  pool(Site::cudaMallocAsync, kB, 64);
+  EXPECT_THAT(write(kB), HasSubstr("wrote on another stream"));
+}
+
+TEST_F(AccessOrderTest, SeesALateUseByTheStreamThatFreedThePoolsBlock) {
+  pool(Site::cudaMallocAsync, kA, 64);
+  pool(Site::cudaFreeAsync, kA);
+  pool(Site::cudaMallocAsync, kB, 64);
+  EXPECT_EQ(write(kB), "");
+  EXPECT_THAT(write(kA), HasSubstr("wrote on another stream"));
+}
 
 TEST_F(AccessOrderTest, SeesAReadOnAnotherStreamAfterAWriteAndNamesBoth) {
   EXPECT_EQ(launch(kA, Access::write, 0, 64, "prefill"), "");

@@ -70,13 +70,6 @@ std::size_t ChainRig::borrowed_bytes() {
                                : rig_->device().held_bytes();
 }
 
-std::size_t ChainRig::borrowings() const {
-  const auto& points = rig_->plan().points();
-  return static_cast<std::size_t>(std::count_if(points.begin(), points.end(), [](const FaultPoint& point) {
-    return point.site == Site::cudaMalloc || point.site == Site::cuMemCreate;
-  }));
-}
-
 std::string ChainRig::first_violation() const {
   const auto& violations = rig_->record().violations;
   return violations.empty() ? "" : violations.front().text;
@@ -198,16 +191,17 @@ std::string decides_alike(const AllocatorEntry& entry, std::uint64_t seed) {
 std::string reuses(const AllocatorEntry& entry, std::uint64_t seed) {
   ChainRig chain(entry, seed);
   Tenant tenant(chain);
-  std::size_t borrowed = 0;
-  for (int round = 0; round < 2; ++round) {
-    for (const std::size_t bytes : {3_KiB, 700_B, 5_MiB, 1_MiB, 90_KiB, 2_MiB, 64_B})
+  std::size_t most[2] = {};
+  for (std::size_t& round : most) {
+    for (const std::size_t bytes : {3_KiB, 700_B, 5_MiB, 1_MiB, 90_KiB, 2_MiB, 64_B}) {
       tenant.allocate({.bytes = bytes, .tag = "again"});
+      round = std::max(round, chain.borrowed_bytes());
+    }
     tenant.free_all();
-    if (round == 0) borrowed = chain.borrowings();
   }
-  if (borrowed == 0) return "nothing was borrowed, so nothing was tested";
-  const std::size_t more = chain.borrowings() - borrowed;
-  return more == 0 ? "" : "borrowed " + std::to_string(more) + " blocks while as much lay idle";
+  if (most[0] == 0) return "nothing was borrowed, so nothing was tested";
+  return most[1] <= most[0] ? ""
+                            : "borrowed " + std::to_string(most[1] - most[0]) + " B while as much lay idle";
 }
 
 std::string trims(const AllocatorEntry& entry, std::uint64_t seed) {
@@ -271,7 +265,8 @@ std::string survives_every_failure(const AllocatorEntry& entry, std::uint64_t se
   for (const FaultPoint& point : points) {
     // A refusal of the allocator's own `allocate` never reaches it, and a give-back cannot be refused.
     if (point.resource == entry.name || gives_back(point.site)) continue;
-    memory_points += point.site == Site::cudaMalloc || point.site == Site::cuMemCreate;
+    const auto errors = documented_errors(point.site);
+    memory_points += !errors.empty() && errors.front() == Status::memory_allocation;
     for (const bool forever : {false, true}) {
       const std::string why = survives(entry, seed, point, forever);
       if (!why.empty())

@@ -61,8 +61,6 @@ class ChainRig {
   }
   /// Bytes that the allocator has borrowed and not given back.
   std::size_t borrowed_bytes();
-  /// Blocks borrowed so far, counted from the first call on.
-  std::size_t borrowings() const;
   std::string first_violation() const;
 
  private:

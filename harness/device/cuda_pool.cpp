@@ -50,6 +50,7 @@ Status CudaDevice::do_malloc_async(void*& out, std::size_t bytes, Stream stream)
   cudaMemPool_t pool{};
   if (!find(stream, queue)) return Status::invalid_resource_handle;
   if (const Status status = find_pool(pool); status != Status::success) return status;
+  out = nullptr;
   PoolAttributes before;
   if (capped()) {
     if (const Status status = do_pool_attributes(before); status != Status::success) return status;

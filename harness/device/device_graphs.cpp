@@ -13,13 +13,21 @@ Status Device::stream_begin_capture(Stream stream, CaptureMode mode) {
 }
 
 Status Device::stream_end_capture(Stream stream, Graph& out) {
-  out = {};
-  return through({.site = Site::cudaStreamEndCapture, .stream = stream}, [&] {
-    const Status status = do_stream_end_capture(stream, out);
-    if (status != Status::success) out = {};
-    recordings_.end(stream, out);
-    return status;
+  Graph made;
+  const Status status = through({.site = Site::cudaStreamEndCapture, .stream = stream}, [&] {
+    const Status answer = do_stream_end_capture(stream, made);
+    if (answer != Status::success) made = {};
+    recordings_.end(stream, made);
+    return answer;
   });
+  // An error that was put in place of the answer comes without a graph, as the driver's do.
+  if (status != Status::success && made.id != 0) {
+    recordings_.forget(made);
+    (void)do_graph_destroy(made);
+    made = {};
+  }
+  out = made;
+  return status;
 }
 
 Status Device::stream_capture_status(Stream stream, CaptureStatus& out) {

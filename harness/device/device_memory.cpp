@@ -45,12 +45,8 @@ Status Device::malloc_managed(void*& out, std::size_t bytes, Tag tag) {
 }
 
 Status Device::mem_prefetch(void* begin, std::size_t bytes, Residence to, Stream stream) {
-  const Operand operands[] = {{"prefetched", begin, bytes, Access::read}};
-  return through({.site = Site::cudaMemPrefetchAsync,
-                  .bytes = bytes,
-                  .stream = stream,
-                  .data = begin,
-                  .operands = operands},
+  // No access: it moves pages and changes no byte, and of a stale range the device says so itself.
+  return through({.site = Site::cudaMemPrefetchAsync, .bytes = bytes, .stream = stream, .data = begin},
                  [&] { return do_mem_prefetch(begin, bytes, to, stream); });
 }
 

@@ -128,7 +128,10 @@ Status HostDevice::do_graph_launch(GraphInstance instance, Stream stream) {
       std::any_of(nodes->begin(), nodes->end(), [](const GraphNode& node) { return !node.work; });
   // A graph with memory nodes cannot be part of another (cudaGraphAddMemAllocNode).
   if (lends && captures_.records(stream)) return Status::not_supported;
-  if (const Status status = graphs_.run_memory_nodes(*nodes); status != Status::success) return status;
+  Status lent = graphs_.run_memory_nodes(*nodes);
+  if (lent == Status::memory_allocation && reclaim(graphs_.unmapped_bytes(*nodes)))
+    lent = graphs_.run_memory_nodes(*nodes);
+  if (lent != Status::success) return lent;
   for (const GraphNode& node : *nodes)
     if (node.work) submit(stream, node.work);
   return Status::success;

@@ -39,6 +39,11 @@ Status GraphMemory::lend(std::uintptr_t begin) {
   return Status::success;
 }
 
+std::size_t GraphMemory::unmapped_bytes(std::uintptr_t begin) const {
+  const Block& block = blocks_.at(begin);
+  return block.mapped ? 0 : mapped_bytes(block);
+}
+
 Status GraphMemory::free(std::uintptr_t begin) {
   const auto found = blocks_.find(begin);
   if (found == blocks_.end() || !found->second.lives) return Status::invalid_value;
@@ -100,6 +105,13 @@ Status HostGraphs::destroy(GraphInstance instance) {
 const GraphNodes* HostGraphs::nodes(GraphInstance instance) const {
   const auto found = instances_.find(instance.id);
   return found == instances_.end() ? nullptr : &found->second->nodes;
+}
+
+std::size_t HostGraphs::unmapped_bytes(const GraphNodes& nodes) const {
+  std::size_t bytes = 0;
+  for (const GraphNode& node : nodes)
+    if (node.allocates != 0) bytes += memory_.unmapped_bytes(node.allocates);
+  return bytes;
 }
 
 Status HostGraphs::run_memory_nodes(const GraphNodes& nodes) {

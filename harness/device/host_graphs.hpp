@@ -29,6 +29,8 @@ class GraphMemory {
   Status free(std::uintptr_t begin);
   void trim();
 
+  /// What lend(begin) has to map.
+  std::size_t unmapped_bytes(std::uintptr_t begin) const;
   bool is_known(std::uintptr_t begin) const { return blocks_.count(begin) != 0; }
   /// The block around `address`, lent or not.
   std::optional<AddressRange> block(std::uintptr_t address) const;
@@ -70,6 +72,8 @@ class HostGraphs {
   /// earlier launch lent still lives, memory_allocation when one cannot be mapped; nothing lives then that
   /// did not.
   Status run_memory_nodes(const GraphNodes& nodes);
+  /// What such a launch has still to map.
+  std::size_t unmapped_bytes(const GraphNodes& nodes) const;
 
  private:
   struct Kept {

@@ -15,6 +15,7 @@ bool gives_back(Site site) {
     case Site::cuMemUnmap:
     case Site::cudaStreamDestroy:
     case Site::cudaEventDestroy:
+    case Site::cudaStreamEndCapture:  // Whatever it answers, the stream captures no more.
     case Site::cudaFreeAsync:
     case Site::cudaMemPoolTrimTo:
     case Site::cudaGraphDestroy:

@@ -1,0 +1,68 @@
+// cudaMallocAsync's default pool: each allocate is one cudaMallocAsync in the request's stream and each
+// deallocate one cudaFreeAsync, so that the driver decides what is used again and when memory goes back
+// to the device. It splits and joins blocks as it likes, and moves the memory behind them, so it strands
+// little; what it keeps over a synchronisation is release_threshold_bytes (cudaMemPoolAttrReleaseThreshold,
+// 0 by default, as in CUDA; PyTorch's cudaMallocAsync backend sets the maximum).
+//
+// A block that was used on other streams is freed in its own stream after that stream has waited for
+// them, as PyTorch's backend does (c10/cuda/CUDAMallocAsyncAllocator.cpp).
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <stdexcept>
+#include <tuple>
+#include <vector>
+
+#include "harness/device/device.hpp"
+#include "harness/memory/address_table.hpp"
+#include "harness/memory/interfaces.hpp"
+#include "harness/memory/resource.hpp"
+#include "harness/scenario/key.hpp"
+
+namespace drought {
+
+class StreamOrdered final : public Resource, public Trims, public RecordsStreams {
+ public:
+  struct Options {
+    std::size_t release_threshold_bytes = 0;
+    static constexpr auto keys() {
+      return std::tuple{key("release_threshold_bytes", &Options::release_threshold_bytes)};
+    }
+  };
+
+  /// `device` outlives this, and no other resource over it uses the pool. DeviceError.
+  StreamOrdered(Device& device, Options options);
+  /// Waits for the device and gives idle memory back; what is still lent stays with the pool.
+  ~StreamOrdered() override;
+
+  /// A refusal leaves the device's last-error slot clean, unless the error is sticky. Alignment is the
+  /// driver's, 256 bytes or better; a request for more than came is std::invalid_argument.
+  void* allocate(Request request) override;
+  /// In the order of the stream that the block was allocated for.
+  void deallocate(void* block, Request request) noexcept override;
+
+  /// Waits for the device, then trims the pool to nothing. DeviceError.
+  std::size_t trim() override;
+  /// What the pool has reserved, as the device counts it. DeviceError.
+  std::size_t reserved_bytes() const override;
+  void record_stream(void* block, Stream stream) override;
+
+  /// Blocks that deallocate did not know and left alone, and frees that the device refused.
+  std::size_t refused_frees() const { return refused_frees_; }
+
+ private:
+  struct Lent {
+    Stream stream;
+    std::vector<Stream> other_uses;
+  };
+
+  /// Makes `stream` wait for what `used_on` has to do by now; false when that could not be arranged.
+  bool order_after(Stream stream, Stream used_on) noexcept;
+
+  Device& device_;
+  AddressTable<Lent> lent_;
+  std::size_t refused_frees_ = 0;
+};
+
+}  // namespace drought
