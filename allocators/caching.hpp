@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "allocators/caching_expandable.hpp"
+#include "allocators/caching_mutant.hpp"
 #include "allocators/caching_pool.hpp"
 #include "harness/device/device.hpp"
 #include "harness/memory/address_table.hpp"
@@ -47,9 +48,12 @@ class Caching final : public Resource,
     /// Where ">" of a list of roundup_power2_divisions begins: after the last size that it names, or
     /// (older releases) at that size.
     std::string divisions_rest = "after_last";
+    /// A historic or plausible mistake, by name; none.
+    std::string mutant;
     static constexpr auto keys() {
       return std::tuple{key("conf", &Options::conf), key("cap_bytes", &Options::cap_bytes),
-                        key("ties", &Options::ties), key("divisions_rest", &Options::divisions_rest)};
+                        key("ties", &Options::ties), key("divisions_rest", &Options::divisions_rest),
+                        key("mutant", &Options::mutant)};
     }
   };
 
@@ -155,6 +159,7 @@ class Caching final : public Resource,
   Device& device_;
   const bool ties_by_age_;
   const DivisionsRest divisions_rest_;
+  const CachingMutant mutant_;
   CachingConf conf_;
   std::size_t cap_bytes_ = CachingConf::kUnlimited;
   std::size_t split_below_bytes_ = CachingConf::kUnlimited;

@@ -35,6 +35,19 @@ struct CachedBlock {
   bool is_whole_segment() const { return !previous && !next; }
   bool is_free() const { return state == State::free; }
   bool is_unmapped() const { return state == State::unmapped; }
+
+  /// Takes over the bytes and the place in the segment of a neighbour that is in no set.
+  void absorb(const CachedBlock* neighbour) {
+    if (neighbour == previous) {
+      address = neighbour->address;
+      previous = neighbour->previous;
+      if (previous) previous->next = this;
+    } else {
+      next = neighbour->next;
+      if (next) next->previous = this;
+    }
+    bytes += neighbour->bytes;
+  }
 };
 
 /// The free blocks of one stream in one pool, ordered by (bytes, rank, address).
@@ -44,9 +57,10 @@ struct CachedBlock {
 /// or two; bit maps find the next bin that is not empty.
 class FreeBlocks {
  public:
-  FreeBlocks(CachedPool& pool, std::uint64_t stream) : pool_(pool), stream_(stream) {}
+  /// `pool`: whose these are, where an allocator has several.
+  explicit FreeBlocks(std::uint64_t stream, CachedPool* pool = nullptr) : pool_(pool), stream_(stream) {}
 
-  CachedPool& pool() const { return pool_; }
+  CachedPool& pool() const { return *pool_; }
   std::uint64_t stream() const { return stream_; }
 
   void insert(CachedBlock* block) {
@@ -182,11 +196,43 @@ class FreeBlocks {
     walk(at->right, visit);
   }
 
-  CachedPool& pool_;
+  CachedPool* const pool_;
   const std::uint64_t stream_;
   std::uint32_t summary_ = 0;
   std::array<std::uint64_t, kBins / 64> words_{};
   std::array<CachedBlock*, kBins> roots_{};
+};
+
+/// Block nodes, recycled.
+class CachedBlockNodes {
+ public:
+  /// Makes sure that the next two take() need no memory.
+  void reserve_two() {
+    if (!free_ || !free_->next) add_slab();
+  }
+
+  CachedBlock* take() {
+    CachedBlock* block = free_;
+    free_ = block->next;
+    *block = CachedBlock{};
+    return block;
+  }
+
+  void put_back(CachedBlock* block) {
+    block->next = free_;
+    free_ = block;
+  }
+
+ private:
+  static constexpr std::size_t kSlabNodes = 256;
+
+  void add_slab() {
+    slabs_.push_back(std::make_unique<CachedBlock[]>(kSlabNodes));
+    for (std::size_t i = 0; i < kSlabNodes; ++i) put_back(&slabs_.back()[kSlabNodes - 1 - i]);
+  }
+
+  std::vector<std::unique_ptr<CachedBlock[]>> slabs_;
+  CachedBlock* free_ = nullptr;
 };
 
 }  // namespace drought

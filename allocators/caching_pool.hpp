@@ -42,7 +42,7 @@ class CachedPool {
         std::lower_bound(streams_.begin(), streams_.end(), stream,
                          [](const auto& blocks, std::uint64_t wanted) { return blocks->stream() < wanted; });
     if (at == streams_.end() || (*at)->stream() != stream)
-      at = streams_.insert(at, std::make_unique<FreeBlocks>(*this, stream));
+      at = streams_.insert(at, std::make_unique<FreeBlocks>(stream, this));
     return *(latest_ = at->get());
   }
 
@@ -80,38 +80,6 @@ struct PrivatePool {
   Pools::Kind kind;
   CachedPool small, large;
   std::size_t holders = 0;  ///< Graphs and scopes that use it; without any it can be emptied.
-};
-
-/// Block nodes, recycled.
-class CachedBlockNodes {
- public:
-  /// Makes sure that the next two take() need no memory.
-  void reserve_two() {
-    if (!free_ || !free_->next) add_slab();
-  }
-
-  CachedBlock* take() {
-    CachedBlock* block = free_;
-    free_ = block->next;
-    *block = CachedBlock{};
-    return block;
-  }
-
-  void put_back(CachedBlock* block) {
-    block->next = free_;
-    free_ = block;
-  }
-
- private:
-  static constexpr std::size_t kSlabNodes = 256;
-
-  void add_slab() {
-    slabs_.push_back(std::make_unique<CachedBlock[]>(kSlabNodes));
-    for (std::size_t i = 0; i < kSlabNodes; ++i) put_back(&slabs_.back()[kSlabNodes - 1 - i]);
-  }
-
-  std::vector<std::unique_ptr<CachedBlock[]>> slabs_;
-  CachedBlock* free_ = nullptr;
 };
 
 }  // namespace drought

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <map>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "harness/device/device.hpp"
 #include "harness/memory/bytes.hpp"
@@ -38,6 +40,10 @@ class ScriptedDevice final : public Device {
   Status mem_unmap_answer = Status::success;
   Status mem_set_access_answer = Status::success;
   Status address_reserve_answer = Status::success;
+  Status stream_wait_answer = Status::success;
+  Status stream_synchronize_answer = Status::success;
+  /// Who was made to wait for what, in order.
+  std::vector<std::string> waits;
 
   void complete(Stream stream) {
     for (auto event = waiting_.begin(); event != waiting_.end();)
@@ -102,7 +108,6 @@ class ScriptedDevice final : public Device {
     return synchronize_answer;
   }
 
-  Status do_stream_synchronize(Stream) override { return synchronize_answer; }
   Status do_mem_create(MemoryHandle& out, std::size_t bytes) override {
     ++mallocs_;
     if (mem_create_answer != Status::success) return mem_create_answer;
@@ -150,7 +155,15 @@ class ScriptedDevice final : public Device {
   Status do_host_unregister(const void*) override { return Status::not_supported; }
   Status do_stream_create(Stream&) override { return Status::not_supported; }
   Status do_stream_destroy(Stream) override { return Status::not_supported; }
-  Status do_stream_wait_event(Stream, Event) override { return Status::not_supported; }
+  Status do_stream_synchronize(Stream stream) override {
+    waits.push_back("host for stream " + std::to_string(stream.id));
+    return stream_synchronize_answer;
+  }
+  Status do_stream_wait_event(Stream stream, Event event) override {
+    if (stream_wait_answer != Status::success) return stream_wait_answer;
+    waits.push_back("stream " + std::to_string(stream.id) + " for event " + std::to_string(event.id));
+    return Status::success;
+  }
   Status do_memset(void*, std::uint8_t, std::size_t, Stream) override { return Status::not_supported; }
   Status do_memcpy(void*, const void*, std::size_t, Stream) override { return Status::not_supported; }
   Status do_launch(const Launch&) override { return Status::not_supported; }

@@ -34,6 +34,7 @@ struct Survivor {
   Tag tag;
   std::size_t bytes = 0;
   std::vector<std::string> holders;  ///< "its owner", and each lease's holder.
+  std::vector<std::string> users;    ///< Graphs that touch it when launched, and do not keep it alive.
   std::string allocated_at;
   bool charged_to_fault = false;  ///< Only faults hold it.
 

@@ -23,7 +23,8 @@ Account::Account(Ledger& ledger, std::string name, Resource& resource, Device& d
       resource_(resource),
       device_(device),
       below_(below),
-      tries_max_(promised_tries(resource)) {
+      tries_max_(promised_tries(resource)),
+      falls_back_(dynamic_cast<FallsBack*>(&resource)) {
   if (below_) below_->above_ = this;
   ledger_.accounts_.push_back(this);
 }
@@ -122,7 +123,8 @@ void Account::admit(void* block, const Request& request) {
     wrong("over live " + called(std::prev(next)->second));
   if (below_) {
     const Allocation* lender = below_->containing(made.begin);
-    if (!lender || lender->end() < made.end()) wrong("outside all memory it has borrowed");
+    const bool is_inside = lender && lender->end() >= made.end();
+    if (!is_inside && !ledger_.is_mapped(made.begin, made.end())) wrong("outside all memory it has borrowed");
   }
   live_.insert_or_assign(next, made.begin, std::move(made));
   live_bytes_ += request.bytes;
@@ -170,6 +172,9 @@ void Account::deallocate(void* block, Request request) noexcept {
   live_.erase(found);
   ++ledger_.record_.frees;
   resource_.deallocate(block, asked);
+  if (falls_back_)
+    if (const std::string_view what = falls_back_->take_fallback(); !what.empty())
+      ledger_.record_.fallbacks.push_back(name_ + ": " + std::string(what));
   if (gate) gate->leave(call, Status::success);
 }
 

@@ -32,6 +32,22 @@ class Retries {
   virtual std::size_t attempts_max() const = 0;
 };
 
+/// Serves requests up to a size only, however much memory is free; a larger one is OutOfMemory.
+class LendsUpTo {
+ public:
+  virtual ~LendsUpTo() = default;
+  virtual std::size_t request_bytes_max() const = 0;
+};
+
+/// Answers an error with something else where it cannot throw: in deallocate. The account over it asks
+/// after each, so that such an error is on record and not lost.
+class FallsBack {
+ public:
+  virtual ~FallsBack() = default;
+  /// What was done instead of what, since the last time it was asked; empty when nothing was.
+  virtual std::string_view take_fallback() noexcept = 0;
+};
+
 /// Must be told when a block is used on another stream than the one it was allocated for.
 class RecordsStreams {
  public:

@@ -9,15 +9,21 @@ namespace {
 
 constexpr std::size_t kGraves = 4096;
 
+std::string joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
 bool is_a_fault(std::string_view holder) { return holder.starts_with("fault:"); }
 
 }  // namespace
 
 std::string Survivor::text() const {
-  std::string held;
-  for (const std::string& holder : holders) held += (held.empty() ? "" : ", ") + holder;
+  const std::string held = joined(holders);
   return "'" + std::string(tag.view()) + "' (id " + std::to_string(id) + ", " + format_bytes(bytes) +
-         ", allocated at " + allocated_at + ") held by " + (held.empty() ? "nobody known" : held);
+         ", allocated at " + allocated_at + ") held by " + (held.empty() ? "nobody known" : held) +
+         (users.empty() ? "" : ", used by " + joined(users));
 }
 
 bool SpanMap::covers(std::uint64_t offset, std::uint64_t wanted) const {
@@ -37,14 +43,17 @@ bool SpanMap::covers(std::uint64_t offset, std::uint64_t wanted) const {
 
 void Ledger::bury(const Allocation& allocation, const Request& freed_by) {
   if (graveyard_.empty()) graveyard_.resize(kGraves);
-  graveyard_[buried_++ % kGraves] = {allocation.begin,       allocation.end(), allocation.id,
-                                     allocation.request.tag, phase_,           allocation.request.from,
-                                     freed_by.from};
+  graveyard_[buried_++ % kGraves] = {
+      allocation.begin, allocation.end(),
+      allocation.id,    allocation.request.tag,
+      phase_,           allocation.request.from,
+      freed_by.from,    joined(graph_uses_.users_of(allocation.begin, allocation.end()))};
 }
 
 std::string Ledger::Freed::how() const {
   const bool by_its_buffer = lent_at.line == freed_at.line && lent_at.text() == freed_at.text();
-  return by_its_buffer ? "with its buffer, allocated at " + lent_at.text() : "at " + freed_at.text();
+  return (by_its_buffer ? "with its buffer, allocated at " + lent_at.text() : "at " + freed_at.text()) +
+         (used_by.empty() ? "" : " while " + used_by + " used it");
 }
 
 const Ledger::Freed* Ledger::freed_around(std::uintptr_t begin) const {
@@ -118,33 +127,68 @@ void Ledger::judge_registration(const Call& call) {
 
 void Ledger::completed(const Call& call) {
   order_.completed(call);
+  graph_uses_.completed(call);
   if (call.site == Site::cudaHostRegister) registered_.insert_or_assign(call.data, call.bytes);
   if (call.site == Site::cudaHostUnregister) registered_.erase(call.data);
+  if (call.site == Site::cuMemMap || call.site == Site::cuMemUnmap) note_mapping(call);
+}
+
+void Ledger::note_mapping(const Call& call) {
+  const auto begin = reinterpret_cast<std::uintptr_t>(call.data);
+  if (call.site == Site::cuMemMap) {
+    mapped_bytes_ += mapped_.try_emplace(begin, call.bytes).second ? call.bytes : 0;
+    return;
+  }
+  for (auto at = mapped_.lower_bound(begin); at != mapped_.end() && at->first - begin < call.bytes;) {
+    mapped_bytes_ -= at->second;
+    at = mapped_.erase(at);
+  }
+  for (const Account* account : accounts_) {
+    const auto inside = account->live().lower_bound(begin);
+    if (inside != account->live().end() && inside->first - begin < call.bytes)
+      record_.violate("accounting",
+                      "cuMemUnmap took memory in which " + account->called(inside->second) + " still lives");
+  }
+}
+
+bool Ledger::is_mapped(std::uintptr_t begin, std::uintptr_t end) const {
+  auto at = mapped_.upper_bound(begin);
+  if (at == mapped_.begin()) return false;
+  for (--at; at != mapped_.end() && at->first <= begin; ++at) {
+    begin = std::max(begin, at->first + at->second);
+    if (begin >= end) return true;
+  }
+  return false;
 }
 
 void Ledger::judge(Call& call) {
-  if (!call.declared) return;
+  // An instance is only made ready; what its launch touches is judged then.
+  if (!call.declared || call.site == Site::cudaGraphInstantiate) return;
   if (call.operands.empty() && call.site != Site::cudaHostRegister) return;
   if (call.site == Site::cudaHostRegister) judge_registration(call);
   for (const Operand& operand : call.operands) {
     ++record_.judged_operands;
     const Objection objection = objection_to(operand);
     // The other side of a copy may be any host memory; the device knows that better.
-    if (objection.text.empty() || (objection.foreign && call.site == Site::cudaMemcpy)) continue;
-    const std::string_view who = call.site == Site::launch ? call.kernel : name(call.site);
+    if (objection.text.empty() || (objection.foreign && operand.may_be_host)) continue;
+    const std::string_view who = call.kernel.empty() ? name(call.site) : call.kernel;
     record_.violate(std::string(objection.check),
                     std::string(who) + " operand '" + std::string(operand.name) + "' " + objection.text);
     call.refused = Status::invalid_value;
   }
-  if (call.refused) return;
+  if (call.refused || call.captured) return;
   record_.ordered_accesses += call.operands.size();
   for (const std::string& race : order_.note(call)) record_.violate("stream_order", race);
 }
 
 Survivor Ledger::survivor(const Allocation& allocation) const {
-  Survivor found{
-      allocation.id, allocation.request.tag, allocation.request.bytes, {}, allocation.request.from.text(),
-      false};
+  Survivor found{allocation.id,
+                 allocation.request.tag,
+                 allocation.request.bytes,
+                 {},
+                 graph_uses_.users_of(allocation.begin, allocation.end()),
+                 allocation.request.from.text(),
+                 false};
   if (allocation.owned) found.holders.emplace_back("its owner");
   bool faults_only = !allocation.owned && !allocation.leases.empty();
   for (const std::string& holder : allocation.leases) {

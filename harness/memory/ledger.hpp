@@ -19,11 +19,13 @@
 #include "harness/check/record.hpp"
 #include "harness/fault/call.hpp"
 #include "harness/memory/access_order.hpp"
+#include "harness/memory/graph_uses.hpp"
 #include "harness/memory/resource.hpp"
 
 namespace drought {
 
 class Device;
+class FallsBack;
 class Ledger;
 
 struct Allocation {
@@ -73,9 +75,10 @@ class Account final : public Resource {
   Account* above_ = nullptr;
   /// What the resource promised as Retries; 0: nothing, and its tries are not recorded.
   const std::size_t tries_max_;
-  bool grows_ = false;        ///< Inside allocate(): what it asks for below is a try.
-  std::size_t refusals_ = 0;  ///< In a row, of this allocate().
-  std::size_t last_try_ = 0;  ///< Index of the attempt, where there was one.
+  FallsBack* const falls_back_;  ///< The resource, where it does.
+  bool grows_ = false;           ///< Inside allocate(): what it asks for below is a try.
+  std::size_t refusals_ = 0;     ///< In a row, of this allocate().
+  std::size_t last_try_ = 0;     ///< Index of the attempt, where there was one.
   std::map<std::uintptr_t, Allocation> live_;
   std::size_t live_bytes_ = 0;
 };
@@ -127,6 +130,9 @@ class Ledger {
   void declare_range(std::string name, const void* data, std::size_t bytes);
   void forget_range(const void* data);
 
+  /// Whether the device has memory mapped at each of [begin, end), which is as good as borrowed.
+  bool is_mapped(std::uintptr_t begin, std::uintptr_t end) const;
+  std::size_t mapped_bytes() const { return mapped_bytes_; }
   /// Bytes that workloads hold now.
   std::size_t live_bytes() const;
   Record& record() { return record_; }
@@ -141,6 +147,7 @@ class Ledger {
     std::uint64_t id = 0;
     Tag tag, phase;
     CallSite lent_at, freed_at;
+    std::string used_by;  ///< Graphs that were ready to touch it.
     /// "at file:line"; a buffer that left its scope knows only where it came from.
     std::string how() const;
   };
@@ -153,6 +160,8 @@ class Ledger {
   /// Registering pins pages, so it is a touch of every page: a map's pages outside its spans are a
   /// violation. The call is made all the same.
   void judge_registration(const Call& call);
+  /// Unmapping memory in which something still lives is a violation.
+  void note_mapping(const Call& call);
   void update_peak();
   /// What is wrong with an operand and which check minds; an empty text when it may be used.
   struct Objection {
@@ -167,10 +176,13 @@ class Ledger {
   Record& record_;
   std::vector<Account*> accounts_;
   AccessOrder order_;
+  GraphUses graph_uses_;
   std::vector<Freed> graveyard_;  ///< A ring of the last 4096 blocks, for naming a stale operand.
   std::uint64_t buried_ = 0;
   std::vector<SpanMap> maps_;
   std::map<std::uintptr_t, NamedRange> ranges_;
+  std::map<std::uintptr_t, std::size_t> mapped_;  ///< By cuMemMap.
+  std::size_t mapped_bytes_ = 0;
   std::map<const void*, std::size_t> registered_;  ///< Host memory registered and not yet unregistered.
   Tag phase_;
   std::uint64_t generation_ = 1, next_id_ = 1, next_map_id_ = 1;

@@ -137,7 +137,8 @@ void Rig::leave(Call& call, Status status) noexcept {
     ++memory_refusals_;
   else if (status != Status::success && status != Status::not_ready && !gives_back(call.site))
     ++other_refusals_;
-  if (call.site == Site::launch && status == Status::success) ++record_.launches;
+  const bool launches = (call.site == Site::launch && !call.captured) || call.site == Site::cudaGraphLaunch;
+  if (launches && status == Status::success) ++record_.launches;
   if (!call.refused && (status == Status::success || gives_back(call.site))) ledger_.completed(call);
 }
 

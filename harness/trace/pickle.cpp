@@ -1,12 +1,6 @@
 // The parser: one pass over the bytes, no recursion, one switch that is the closed list of opcodes.
 #include "harness/trace/pickle.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <cerrno>
 #include <cstdio>
 
 #include "harness/trace/pickle_builder.hpp"
@@ -181,8 +175,8 @@ class Reader {
 };
 
 void Document::parse() {
-  Builder builder(arena_, file_bytes_);
-  Reader reader(file_.get(), file_bytes_, builder);
+  Builder builder(arena_, file_.size);
+  Reader reader(file_.data.get(), file_.size, builder);
   try {
     root_ = Value(reader.read());
   } catch (const Refusal& refusal) {
@@ -191,42 +185,18 @@ void Document::parse() {
   tree_bytes_ = builder.tree_bytes();
 }
 
-Document Document::parse(std::string name, std::string_view bytes) {
+Document Document::parse(std::string name, FileBytes bytes) {
   Document document;
   document.name_ = std::move(name);
-  document.file_.reset(new unsigned char[bytes.size() + 1]);
-  std::copy(bytes.begin(), bytes.end(), document.file_.get());
-  document.file_bytes_ = bytes.size();
+  document.file_ = std::move(bytes);
   document.parse();
   return document;
 }
 
-Document Document::read(const std::string& path) {
-  struct Descriptor {
-    int number;
-    ~Descriptor() {
-      if (number >= 0) ::close(number);
-    }
-  } const descriptor{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
-  struct stat about {};
-  if (descriptor.number < 0 || ::fstat(descriptor.number, &about) != 0)
-    throw TraceError(path + ": cannot be opened: " + std::strerror(errno));
-  if (!S_ISREG(about.st_mode)) throw TraceError(path + ": is not a regular file");
-
-  Document document;
-  document.name_ = path;
-  const auto size = static_cast<std::size_t>(about.st_size);
-  document.file_.reset(new unsigned char[size + 1]);
-  while (document.file_bytes_ < size) {
-    const ssize_t got =
-        ::read(descriptor.number, document.file_.get() + document.file_bytes_, size - document.file_bytes_);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw TraceError(path + ": cannot be read: " + std::strerror(errno));
-    if (got == 0) break;
-    document.file_bytes_ += static_cast<std::size_t>(got);
-  }
-  document.parse();
-  return document;
+Document Document::parse(std::string name, std::string_view bytes) {
+  return parse(std::move(name), copy_bytes(bytes));
 }
+
+Document Document::read(const std::string& path) { return parse(path, read_regular_file(path)); }
 
 }  // namespace drought::pickle

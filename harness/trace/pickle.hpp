@@ -12,18 +12,13 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
 
-namespace drought {
+#include "harness/trace/trace_file.hpp"
 
-/// A trace that cannot be read. One line: "file: offset N: what", or "file: path.to.field: what".
-class TraceError : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
+namespace drought {
 
 namespace pickle {
 
@@ -123,13 +118,14 @@ class Document {
   static Document read(const std::string& path);
   /// Parses bytes; `name` stands in messages for the file. Throws TraceError.
   static Document parse(std::string name, std::string_view bytes);
+  static Document parse(std::string name, FileBytes bytes);
 
   Document(Document&&) = default;
   Document& operator=(Document&&) = default;
 
   Value root() const { return root_; }
   const std::string& name() const { return name_; }
-  std::size_t file_bytes() const { return file_bytes_; }
+  std::size_t file_bytes() const { return file_.size; }
   /// What the tree takes, the file's own bytes aside.
   std::size_t tree_bytes() const { return tree_bytes_; }
 
@@ -138,8 +134,7 @@ class Document {
   void parse();
 
   std::string name_;
-  std::unique_ptr<unsigned char[]> file_;
-  std::size_t file_bytes_ = 0;
+  FileBytes file_;
   std::vector<std::unique_ptr<Word[]>> arena_;
   std::size_t tree_bytes_ = 0;
   Value root_;

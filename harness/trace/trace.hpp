@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -62,10 +63,14 @@ struct SnapshotSettings {
 
 struct Trace {
   std::string name{};                       ///< The file's, for messages.
+  std::string_view recorder{};              ///< The reader's name: pytorch, rmm …; empty: no file's.
   std::vector<SnapshotSegment> segments{};  ///< What was left at the end, where the recorder says.
   std::vector<std::vector<TraceEvent>> device_traces{};  ///< One list a device, in recorded order.
   std::vector<PoolId> pools{};
   SnapshotSettings settings{};
+  std::uint64_t limit_bytes =
+      0;  ///< The cap on what may be borrowed, where the recorder names it; 0: unknown.
+  std::shared_ptr<const void> frames_in{};  ///< What the events' frames point into, where they have any.
 };
 
 }  // namespace drought

@@ -7,5 +7,7 @@ namespace drought {
 void register_allocator_benches();
 /// "replay/…" and "parse/…": recorded traces of tests/data.
 void register_trace_benches();
+/// "prefill/…": kernels on a GPU.
+void register_kernel_benches();
 
 }  // namespace drought

@@ -29,10 +29,10 @@ void parse(benchmark::State& state) {
 void replay_caching(benchmark::State& state) {
   const Snapshot snapshot = read_snapshot(gpt_train());
   const AllocatorEntry& caching = *find_entry(allocator_catalogue(), "caching");
-  const auto device = make_host_device(profile_named("h200"), {.work = Device::Work::shapes});
   for (auto _ : state) {
-    const ReplayResult result = replay(
-        snapshot, [&](Resource& upstream) { return caching.make(Table("bench", {}), &upstream, *device); });
+    const ReplayResult result = replay(snapshot, [&](Resource& upstream, Device& device) {
+      return caching.make(Table("bench", {}), &upstream, device);
+    });
     if (result.differences != 0) return state.SkipWithError(result.first_difference.c_str());
     state.SetIterationTime(result.ns_per_op * 1e-9);
   }
