@@ -12,7 +12,7 @@ constexpr const char* kConfs[] = {
     "expandable_segments:True",
     "expandable_segments:True,large_segment_size_mb:32,roundup_power2_divisions:4",
     "garbage_collection_threshold:0.02",
-    "max_split_size_mb:20,max_non_split_rounding_mb:24",
+    "max_split_size_mb:24,max_non_split_rounding_mb:24",
     "per_process_memory_fraction:0.5,throw_on_cudamalloc_oom:True",
 };
 
