@@ -28,6 +28,7 @@ Caching::Caching(Resource& upstream, Device& device, Options options)
       divisions_rest_(is_second("divisions_rest", options.divisions_rest, "after_last", "from_last")
                           ? DivisionsRest::from_last
                           : DivisionsRest::after_last),
+      heeds_last_error_(options.heeds_last_error),
       mutant_(caching_mutant_named(options.mutant)),
       small_(true, conf_),
       large_(false, conf_) {
@@ -160,8 +161,10 @@ void Caching::run_out(const Wanted& wanted) {
 
 // A new block that belongs to no set, or null when the cap or upstream has no memory for it.
 CachedBlock* Caching::borrow(const Wanted& wanted) {
-  if (const Status waiting = device_.take_last_error(); waiting != Status::success)
-    throw DeviceError(waiting, "a call before this borrowing");
+  if (heeds_last_error_) {
+    const Status waiting = device_.take_last_error();
+    if (waiting != Status::success) throw DeviceError(waiting, "a call before this borrowing");
+  }
   const std::size_t bytes = conf_.segment_size(wanted.bytes);
   const std::size_t counted = mutant_ == CachingMutant::caps_requests ? wanted.bytes : bytes;
   if (counted > cap_bytes_ || reserved_bytes_ > cap_bytes_ - counted) return nullptr;

@@ -45,7 +45,7 @@ constexpr AllocatorEntry kAllocators[] = {
     allocator<Arena>("arena", "RMM's superblocks, shared out between a global arena and one a stream"),
     allocator<Binning>("binning", "RMM's bins of fixed-size blocks, a power of two each"),
     allocator<FixedSize>("fixed_size", "RMM's blocks of one size, borrowed by the chunk"),
-    allocator<Caching>("caching", "PyTorch's caching allocator in its default configuration"),
+    allocator<Caching>("caching", "PyTorch's caching allocator, with all of its settings and private pools"),
     allocator<KvSlots>("kv_slots", "LightLLM's KV cache by the token, with its hold row"),
     allocator<LegacyPool>("legacy_pool", "llama.cpp's pool of 256 idle blocks, with its flush and retry"),
     allocator<Limit>("limit", "refuses what would take its upstream's live bytes above a cap"),

@@ -31,7 +31,6 @@ constexpr AllocatorEntry kEntries[] = {configured<0>("expandable"), configured<1
                                        configured<4>("fraction")};
 
 class ConfiguredCaching : public testing::TestWithParam<AllocatorEntry> {};
-void PrintTo(const AllocatorEntry& entry, std::ostream* out) { *out << entry.name; }
 
 TEST_P(ConfiguredCaching, KeepsEveryClaimOfAnAllocator) {
   std::size_t asked = 0;
