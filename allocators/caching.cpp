@@ -28,6 +28,8 @@ Caching::Caching(Resource& upstream, Device& device, Options options)
       divisions_rest_(is_second("divisions_rest", options.divisions_rest, "after_last", "from_last")
                           ? DivisionsRest::from_last
                           : DivisionsRest::after_last),
+      heeds_last_error_(options.heeds_last_error),
+      mutant_(caching_mutant_named(options.mutant)),
       small_(true, conf_),
       large_(false, conf_) {
   configure(options.conf, options.cap_bytes);
@@ -49,6 +51,7 @@ void Caching::configure(std::string_view conf, std::size_t cap_bytes) {
   split_below_bytes_ = conf_.expandable_segments ? CachingConf::kUnlimited : conf_.max_split_bytes;
   small_.follow(conf_);
   large_.follow(conf_);
+  if (mutant_ == CachingMutant::splits_at_one_mib) --large_.split_remainder_min;
 }
 
 std::size_t Caching::segment_bytes(std::size_t bytes) const {
@@ -93,14 +96,16 @@ CachedBlock* Caching::take_free(CachedPool& pool, std::uint64_t stream, std::siz
     const auto size = [](const CachedBlock* at) {
       return at->bytes + (at->next && at->next->is_unmapped() ? at->next->bytes : 0);
     };
-    if (conf_.expandable_segments)
+    if (conf_.expandable_segments && mutant_ != CachingMutant::ignores_growth)
       while (const CachedBlock* after = block->segment ? free.after(block) : nullptr) {
         if (size(after) >= size(block)) break;
         block = const_cast<CachedBlock*>(after);
       }
     const std::size_t large = conf_.max_split_bytes;
-    if (bytes < large && block->bytes >= large) return nullptr;
-    if (bytes >= large && block->bytes - bytes >= conf_.max_non_split_rounding_bytes) return nullptr;
+    if (bytes < large && block->bytes >= large && mutant_ != CachingMutant::lends_oversize) return nullptr;
+    if (bytes >= large && block->bytes - bytes >= conf_.max_non_split_rounding_bytes &&
+        mutant_ != CachingMutant::rounds_freely)
+      return nullptr;
   }
   if (block) free.erase(block);
   return block;
@@ -156,10 +161,13 @@ void Caching::run_out(const Wanted& wanted) {
 
 // A new block that belongs to no set, or null when the cap or upstream has no memory for it.
 CachedBlock* Caching::borrow(const Wanted& wanted) {
-  if (const Status waiting = device_.take_last_error(); waiting != Status::success)
-    throw DeviceError(waiting, "a call before this borrowing");
+  if (heeds_last_error_) {
+    const Status waiting = device_.take_last_error();
+    if (waiting != Status::success) throw DeviceError(waiting, "a call before this borrowing");
+  }
   const std::size_t bytes = conf_.segment_size(wanted.bytes);
-  if (bytes > cap_bytes_ || reserved_bytes_ > cap_bytes_ - bytes) return nullptr;
+  const std::size_t counted = mutant_ == CachingMutant::caps_requests ? wanted.bytes : bytes;
+  if (counted > cap_bytes_ || reserved_bytes_ > cap_bytes_ - counted) return nullptr;
   if (conf_.throw_on_cudamalloc_oom) {
     MemInfo info;
     const Status status = device_.mem_info(info);
@@ -220,7 +228,8 @@ void Caching::put(CachedBlock* block) {
 void Caching::become_free(CachedBlock* block) {
   active_bytes_ -= block->bytes;
   block->state = CachedBlock::State::free;
-  absorb_neighbours(block);
+  if (mutant_ != CachingMutant::keeps_apart || block->segment) [[likely]]
+    absorb_neighbours(block);
   put(block);
 }
 

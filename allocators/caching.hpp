@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "allocators/caching_expandable.hpp"
+#include "allocators/caching_mutant.hpp"
 #include "allocators/caching_pool.hpp"
 #include "harness/device/device.hpp"
 #include "harness/memory/address_table.hpp"
@@ -47,9 +48,18 @@ class Caching final : public Resource,
     /// Where ">" of a list of roundup_power2_divisions begins: after the last size that it names, or
     /// (older releases) at that size.
     std::string divisions_rest = "after_last";
+    /// Refuses to borrow, with a DeviceError, while an earlier call's error waits in the device's last-error
+    /// slot, and clears it, as PyTorch does. Off, because whoever made that call has reported it here.
+    bool heeds_last_error = false;
+    /// A historic or plausible mistake, by name; none.
+    std::string mutant;
     static constexpr auto keys() {
-      return std::tuple{key("conf", &Options::conf), key("cap_bytes", &Options::cap_bytes),
-                        key("ties", &Options::ties), key("divisions_rest", &Options::divisions_rest)};
+      return std::tuple{key("conf", &Options::conf),
+                        key("cap_bytes", &Options::cap_bytes),
+                        key("ties", &Options::ties),
+                        key("divisions_rest", &Options::divisions_rest),
+                        key("heeds_last_error", &Options::heeds_last_error),
+                        key("mutant", &Options::mutant)};
     }
   };
 
@@ -60,8 +70,7 @@ class Caching final : public Resource,
   /// stays borrowed, where upstream's accounts or the device's show it.
   ~Caching() override;
 
-  /// Alignment above 512 B costs so much more room. As PyTorch does, it throws DeviceError instead of
-  /// borrowing when an earlier call has left its error in the device's last-error slot, and clears it.
+  /// Alignment above 512 B costs so much more room.
   void* allocate(Request request) override;
   void deallocate(void* block, Request request) noexcept override;
 
@@ -155,6 +164,8 @@ class Caching final : public Resource,
   Device& device_;
   const bool ties_by_age_;
   const DivisionsRest divisions_rest_;
+  const bool heeds_last_error_;
+  const CachingMutant mutant_;
   CachingConf conf_;
   std::size_t cap_bytes_ = CachingConf::kUnlimited;
   std::size_t split_below_bytes_ = CachingConf::kUnlimited;

@@ -68,7 +68,12 @@ ExpandableSegment::Range ExpandableSegment::unmap(Range range, Stream stream) {
   const std::size_t first = round_up(range.begin - begin_, page_bytes_) / page_bytes_;
   const std::size_t end = (range.end() - begin_) / page_bytes_;
   if (first >= end) return {range.begin, 0};
-  const Status status = device_.stream_synchronize(stream);
+  Status status = device_.stream_synchronize(stream);
+  if (status == Status::invalid_resource_handle) {
+    // The stream is gone; what it still had to do is the device's.
+    (void)device_.take_last_error();
+    status = device_.synchronize();
+  }
   if (status != Status::success) throw DeviceError(status, "cudaStreamSynchronize");
   std::size_t at = first;
   for (; at < end; ++at) {

@@ -26,6 +26,9 @@ void Caching::collect_garbage() {
     has_freed = false;
     std::erase_if(whole, [&](CachedBlock* block) {
       if (block->segment || static_cast<double>(age(block)) < average) return false;
+      if (mutant_ == CachingMutant::collects_only_older && static_cast<double>(age(block)) == average)
+        return false;
+      if (mutant_ == CachingMutant::collects_only_enough && freed_bytes >= wanted_bytes) return false;
       has_freed = true;
       freed_bytes += block->bytes;
       total_age -= age(block);
@@ -38,11 +41,14 @@ void Caching::collect_garbage() {
 // One block that is large enough, or the largest ones until they are. What was given back stays given
 // back when it falls short.
 bool Caching::release_available(const Wanted& wanted) {
-  if (conf_.max_split_bytes == CachingConf::kUnlimited) return false;
+  if (conf_.max_split_bytes == CachingConf::kUnlimited || mutant_ == CachingMutant::skips_available)
+    return false;
   const std::size_t needed = std::max(wanted.bytes, conf_.max_split_bytes);
   FreeBlocks& free = wanted.pool.of(wanted.request.stream.id);
   CachedBlock* const enough = free.at_least(needed);
-  if (enough && !enough->segment) {
+  // Oversize blocks are never split, but what a recorded run left behind may be anything.
+  const auto can_go = [](const CachedBlock* block) { return !block->segment && block->is_whole_segment(); };
+  if (enough && can_go(enough)) {
     release(enough);
     return true;
   }
@@ -54,7 +60,7 @@ bool Caching::release_available(const Wanted& wanted) {
   while (released_bytes < needed && !smaller.empty()) {
     CachedBlock* const block = smaller.back();
     smaller.pop_back();
-    if (block->segment) continue;
+    if (!can_go(block)) continue;
     released_bytes += block->bytes;
     release(block);
   }
@@ -67,8 +73,9 @@ std::size_t Caching::release_cached() {
   std::size_t released_bytes = 0;
   if (captures_ == 0) {
     wait_for_events();
-    released_bytes += release_from(large_);
-    released_bytes += release_from(small_);
+    const bool is_small_first = mutant_ == CachingMutant::small_before_large;
+    released_bytes += release_from(is_small_first ? small_ : large_);
+    released_bytes += release_from(is_small_first ? large_ : small_);
   }
   return released_bytes + release_idle_pools();
 }

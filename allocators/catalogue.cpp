@@ -50,7 +50,7 @@ constexpr AllocatorEntry kAllocators[] = {
     allocator<Arena>("arena", "RMM's superblocks, shared out between a global arena and one a stream"),
     allocator<Binning>("binning", "RMM's bins of fixed-size blocks, a power of two each"),
     allocator<FixedSize>("fixed_size", "RMM's blocks of one size, borrowed by the chunk"),
-    allocator<Caching>("caching", "PyTorch's caching allocator in its default configuration"),
+    allocator<Caching>("caching", "PyTorch's caching allocator, with all of its settings and private pools"),
     allocator<Guard>("guard",
                      "each block alone in a mapping with unmapped space around it and after its life"),
     allocator<KvSlots>("kv_slots", "LightLLM's KV cache by the token, with its hold row"),

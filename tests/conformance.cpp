@@ -66,8 +66,9 @@ std::string ChainRig::end() {
 }
 
 std::size_t ChainRig::borrowed_bytes() {
-  return entry_.takes_upstream ? rig_->ledger().accounts().front()->live_bytes()
-                               : rig_->device().held_bytes();
+  return entry_.takes_upstream
+             ? rig_->ledger().accounts().front()->live_bytes() + rig_->ledger().mapped_bytes()
+             : rig_->device().held_bytes();
 }
 
 std::string ChainRig::first_violation() const {

@@ -181,6 +181,35 @@ void Ledger::completed(const Call& call) {
   graph_uses_.completed(call);
   if (call.site == Site::cudaHostRegister) registered_.insert_or_assign(call.data, call.bytes);
   if (call.site == Site::cudaHostUnregister) registered_.erase(call.data);
+  if (call.site == Site::cuMemMap || call.site == Site::cuMemUnmap) note_mapping(call);
+}
+
+void Ledger::note_mapping(const Call& call) {
+  const auto begin = reinterpret_cast<std::uintptr_t>(call.data);
+  if (call.site == Site::cuMemMap) {
+    mapped_bytes_ += mapped_.try_emplace(begin, call.bytes).second ? call.bytes : 0;
+    return;
+  }
+  for (auto at = mapped_.lower_bound(begin); at != mapped_.end() && at->first - begin < call.bytes;) {
+    mapped_bytes_ -= at->second;
+    at = mapped_.erase(at);
+  }
+  for (const Account* account : accounts_) {
+    const auto inside = account->live().lower_bound(begin);
+    if (inside != account->live().end() && inside->first - begin < call.bytes)
+      record_.violate("accounting",
+                      "cuMemUnmap took memory in which " + account->called(inside->second) + " still lives");
+  }
+}
+
+bool Ledger::is_mapped(std::uintptr_t begin, std::uintptr_t end) const {
+  auto at = mapped_.upper_bound(begin);
+  if (at == mapped_.begin()) return false;
+  for (--at; at != mapped_.end() && at->first <= begin; ++at) {
+    begin = std::max(begin, at->first + at->second);
+    if (begin >= end) return true;
+  }
+  return false;
 }
 
 void Ledger::judge(Call& call) {

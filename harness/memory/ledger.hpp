@@ -138,6 +138,9 @@ class Ledger {
   void declare_range(std::string name, const void* data, std::size_t bytes);
   void forget_range(const void* data);
 
+  /// Whether the device has memory mapped at each of [begin, end), which is as good as borrowed.
+  bool is_mapped(std::uintptr_t begin, std::uintptr_t end) const;
+  std::size_t mapped_bytes() const { return mapped_bytes_; }
   /// Bytes that workloads hold now.
   std::size_t live_bytes() const;
   Record& record() { return record_; }
@@ -165,6 +168,8 @@ class Ledger {
   /// Registering pins pages, so it is a touch of every page: a map's pages outside its spans are a
   /// violation. The call is made all the same.
   void judge_registration(const Call& call);
+  /// Unmapping memory in which something still lives is a violation.
+  void note_mapping(const Call& call);
   void update_peak();
   void suspect(const Call& launch);
   std::string place_of(std::uintptr_t address) const;
@@ -187,6 +192,8 @@ class Ledger {
   std::deque<std::string> suspects_;  ///< The last 8 operands that only an undeclared launch could use.
   std::vector<SpanMap> maps_;
   std::map<std::uintptr_t, NamedRange> ranges_;
+  std::map<std::uintptr_t, std::size_t> mapped_;  ///< By cuMemMap.
+  std::size_t mapped_bytes_ = 0;
   std::map<const void*, std::size_t> registered_;  ///< Host memory registered and not yet unregistered.
   Tag phase_;
   std::uint64_t generation_ = 1, next_id_ = 1, next_map_id_ = 1;

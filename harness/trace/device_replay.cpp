@@ -66,7 +66,7 @@ void DeviceReplay::play(std::size_t stop) {
       case TraceAction::segment_unmap:
         continue;
       case TraceAction::free_completed:
-        if (streams_ && run_.has_waited(i)) continue;
+        if (streams_ && has_waited(i)) continue;
         [[fallthrough]];
       default:
         if (stop <= i) return;
@@ -177,11 +177,13 @@ void DeviceReplay::run_out(Causes causes, std::size_t i) {
   const TraceEvent& event = events_[i];
   if (!logs_ || event.bytes == 0) return;
   driver_.expect(causes.begin, i + 1, i);
-  if (!causes.empty()) settle(causes, i);
+  settle(causes, i);
   const Request request{.bytes = event.bytes, .stream = {event.stream}, .from = {}};
   ++calls_;
   try {
-    void* data = allocator_->allocate(request);
+    const bool names_pool = event.has_pool && pools_;
+    void* data =
+        names_pool ? lend_from(run_.trace.pools[event.pool], request) : allocator_->allocate(request);
     differences_.compare(false, i,
                          "expected " + describe(event) + ", got a block at " +
                              hexadecimal(reinterpret_cast<std::uintptr_t>(data)));
@@ -203,9 +205,10 @@ void DeviceReplay::request_free(std::size_t i) {
     differences_.differ(i, "asked for with " + std::to_string(known->bytes) + " B, but: " + describe(event));
   const bool has_to_wait = i + 1 == events_.size() || events_[i + 1].address != event.address ||
                            events_[i + 1].action != TraceAction::free_completed;
-  if (!has_to_wait || !streams_ || !run_.completions.contains(i)) return;
-  // It waits for work on a stream of its own, whose name is this event's.
-  streams_->record_stream(known->data, {i});
+  const bool waits =
+      has_to_wait ? run_.completions.contains(i) : !assumed_.waited.empty() && assumed_.waited.contains(i);
+  if (!waits || !streams_) return;
+  streams_->record_stream(known->data, waiting_for(i));
   give_back(known);
 }
 

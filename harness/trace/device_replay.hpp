@@ -28,6 +28,8 @@ struct Assumptions {
   /// Requests at which waiting frees completed at another moment than is likely: before the search for a
   /// free block instead of after a refusal, or the other way round.
   std::set<std::size_t> other_moment;
+  /// Frees, by their request, that waited although their completion is the next event.
+  std::set<std::size_t> waited;
 };
 
 class DeviceReplay {
@@ -77,6 +79,10 @@ class DeviceReplay {
   void free(std::size_t i);
   void give_back(Lent* known);
   void complete(Causes causes);
+  bool has_waited(std::size_t completion) const;
+  std::size_t request_of(std::size_t completion) const;
+  /// No work of the trace is on it: a free that was requested at this event waits for it alone.
+  static Stream waiting_for(std::size_t request) { return {std::uint64_t{1} << 63 | request}; }
   void trim(Causes causes);
 
   // Pools.

@@ -54,7 +54,7 @@ void DeviceReplay::settle(Causes causes, std::size_t i) {
                  resumes_->collects_above() > 0;
   else if (!is_oom)
     is_refused = run_.has_oom;
-  if (is_emptied || has_frees) doubtful_.push_back(i);
+  doubtful_.push_back(i);
   bool trims = trims_ && is_emptied && !is_refused;
   if (is_emptied && !is_oom && trims_ && assumed_.other_cause.contains(i)) trims = !trims;
   bool waits = has_frees && !trims && (is_emptied || is_oom);
@@ -69,20 +69,31 @@ void DeviceReplay::settle(Causes causes, std::size_t i) {
 void DeviceReplay::complete(Causes causes) {
   for (std::size_t i = causes.begin; i != causes.end; ++i) {
     if (events_[i].action != TraceAction::free_completed) continue;
-    device_.complete({run_.requests.at(i)});
+    device_.complete(waiting_for(request_of(i)));
   }
+}
+
+bool DeviceReplay::has_waited(std::size_t completion) const {
+  if (run_.has_waited(completion)) return true;
+  return !assumed_.waited.empty() && completion != 0 && assumed_.waited.contains(completion - 1);
+}
+
+std::size_t DeviceReplay::request_of(std::size_t completion) const {
+  const auto request = run_.requests.find(completion);
+  return request != run_.requests.end() ? request->second : completion - 1;
 }
 
 // Blocks that came back although the trace has them waiting on.
 void DeviceReplay::check_waits(Causes causes, std::size_t i) {
   complete(causes);
   for (const Stream stream : device_.take_waited()) {
-    const auto completion = run_.completions.find(stream.id);
-    const bool is_here = completion != run_.completions.end() && completion->second >= causes.begin &&
-                         completion->second < causes.end;
+    const std::size_t request = stream.id ^ waiting_for(0).id;
+    const auto known = run_.completions.find(request);
+    const std::size_t completion = known != run_.completions.end() ? known->second : request + 1;
+    const bool is_here = completion >= causes.begin && completion < causes.end;
     differences_.compare(is_here, i,
                          "expected the block to wait on whose free was requested at event " +
-                             std::to_string(stream.id) + ", got its free completed");
+                             std::to_string(request) + ", got its free completed");
   }
 }
 

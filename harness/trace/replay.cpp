@@ -155,14 +155,32 @@ class Search {
       if (after != best_.doubtful.end()) sites.push_back(*after);
       for (std::size_t n = 0; n < std::min<std::size_t>(sites.size(), 6) && !has_gained; ++n) {
         const std::size_t site = sites[sites.size() - 1 - n];
-        for (int way = 1; way < 4 && !has_gained; ++way) {
+        const std::size_t pair = pair_before(site);
+        for (int way = 1; way < 8 && !has_gained; ++way) {
           Assumptions assumed = best_.assumed;
+          if (way & 4 && pair == 0) break;
+          if (way & 4) flip(assumed.waited, pair - 1);
           if (way & 1) flip(assumed.other_moment, site);
           if (way & 2) flip(assumed.other_cause, site);
           has_gained = keeps(assumed);
         }
       }
     }
+  }
+
+  /// One past the last free that was requested and completed right before what led up to a request; 0 if
+  /// something else came there.
+  std::size_t pair_before(std::size_t site) const {
+    std::size_t at = site;
+    const auto leads_up = [&](std::size_t i) {
+      const TraceAction action = run_.events[i].action;
+      return (action >= TraceAction::segment_alloc && action <= TraceAction::segment_unmap) ||
+             (action == TraceAction::free_completed && run_.has_waited(i));
+    };
+    while (at > 0 && leads_up(at - 1)) --at;
+    const bool is_pair = at > 1 && run_.events[at - 1].action == TraceAction::free_completed &&
+                         run_.events[at - 2].action == TraceAction::free_requested;
+    return is_pair ? at - 1 : 0;
   }
 
   static void flip(std::set<std::size_t>& sites, std::size_t site) {

@@ -84,6 +84,7 @@ class TraceDriver final : public Resource, public LogsDecisions::Listener {
   const std::span<const TraceEvent> events_;
   Differences& differences_;
   std::size_t at_ = 0, end_ = 0, cause_ = 0;
+  bool has_refused_ = false;  // Since expect().
   std::map<std::uintptr_t, std::size_t> lent_;
   std::unordered_set<std::uintptr_t> is_page_;
   std::size_t reserved_bytes_ = 0, peak_reserved_bytes_ = 0, refusals_ = 0;

@@ -4,6 +4,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "harness/memory/interfaces.hpp"
 #include "scenarios/device_calls.hpp"
 
 namespace drought {
@@ -37,6 +38,32 @@ void verify(Rig& rig, const Held& held) {
                                           std::to_string(seen[0]) + " and " + std::to_string(seen[1])});
 }
 
+/// Every other request goes to one of the private pools in turn, while this lives.
+class PoolScope {
+ public:
+  PoolScope(Pools* pools, std::size_t count, std::size_t request) : pools_(request % 2 ? pools : nullptr) {
+    if (!pools_) return;
+    id_.second = 1 + request / 2 % count;
+    pools_->begin_allocate_to_pool(
+        id_, [](Stream) { return true; }, Pools::Scope::plain);
+  }
+  ~PoolScope() {
+    if (!pools_) return;
+    pools_->end_allocate_to_pool(id_);
+    pools_->release_pool(id_);
+  }
+  PoolScope(const PoolScope&) = delete;
+
+ private:
+  Pools* const pools_;
+  PoolId id_;
+};
+
+Pools& pools_of(Rig& rig) {
+  if (auto* const pools = dynamic_cast<Pools*>(&rig.allocator())) return *pools;
+  throw std::invalid_argument("churn: pools is above 0, and the allocator keeps no private pools");
+}
+
 }  // namespace
 
 Churn::Churn(Options options) : options_(options) {
@@ -49,6 +76,7 @@ Churn::Churn(Options options) : options_(options) {
 void Churn::run(Rig& rig) {
   Random random = rig.random(1);
   const Streams streams(rig.device(), options_.streams);
+  Pools* const pools = options_.pools ? &pools_of(rig) : nullptr;
   std::vector<Held> held;
   std::uint64_t digest = 0;
   std::size_t freed = 0;
@@ -71,6 +99,7 @@ void Churn::run(Rig& rig) {
     }
     const std::size_t bytes = draw_size(random, options_.bytes_min, options_.bytes_max);
     const Stream stream = streams[i];
+    const PoolScope scope(pools, options_.pools, i);
     Held made{Buffer(rig.memory(), {.bytes = bytes, .stream = stream, .tag = "block"}),
               static_cast<std::uint8_t>(random()), stream};
     must(rig.device().memset(made.buffer.data(), made.pattern, bytes, stream), "cudaMemset");

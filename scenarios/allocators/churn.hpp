@@ -23,11 +23,13 @@ class Churn final : public Workload {
     /// Every so many frees the allocator is handed the same free again, behind the account that would
     /// report it, as a library that keeps a stale pointer does; 0: never.
     std::size_t double_free_every = 0;
+    std::size_t pools = 0;  ///< Private pools, which serve every other block.
     static constexpr auto keys() {
       return std::tuple{key("allocations", &Options::allocations),
                         key("live_max", &Options::live_max),
                         key("bytes_min", &Options::bytes_min),
                         key("bytes_max", &Options::bytes_max),
+                        key("pools", &Options::pools),
                         key("streams", &Options::streams),
                         key("free_one_in", &Options::free_one_in),
                         key("double_free_every", &Options::double_free_every)};
