@@ -45,8 +45,6 @@ ReplayResult replay_with(const Trace& trace, const Caching::Options& options = {
   });
 }
 
-void PrintTo(const Life& life, std::ostream* out) { *out << life.name; }
-
 class RecordedLife : public testing::TestWithParam<Life> {};
 TEST_P(RecordedLife, IsPredictedWithoutADifference) {
   std::size_t ooms = 0;
