@@ -135,9 +135,9 @@ void Guard::refuse(const Request& request, Status status, const char* call) {
 
 void Guard::give_up(const Guarded& made) noexcept {
   if (made.is_open) {
-    waiting_.push_back(made);  // A fill may be on its way, and the mapping must outlive it.
-    (void)retire_waiting();
-    return;
+    // A fill may be on its way, and the mapping must outlive it.
+    if (settle() != Status::success) return waiting_.push_back(made);
+    (void)device_.mem_unmap(as_pointer(made.mapping), made.mapped_bytes);
   }
   if (made.space != 0) (void)device_.address_free(as_pointer(made.space), made.space_bytes);
   drop(made);

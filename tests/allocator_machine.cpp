@@ -186,9 +186,9 @@ void AllocatorMachine::bounce(const Operation& operation) {
   if (order_.empty()) return;
   const std::size_t place = operation.which % order_.size();
   const Live block = live_.at(order_[place]);
-  const std::uint64_t give_backs = lender_.give_backs() + gate_.made(Site::cudaFree);
+  const std::uint64_t before = give_backs(), struck = gate_.struck();
   free(place);
-  const bool is_kept = lender_.give_backs() + gate_.made(Site::cudaFree) == give_backs;
+  const bool is_kept = give_backs() == before;
   const std::uint64_t borrowings = this->borrowings();
   if (broken_) return;
   void* const again = ask(block.request);
@@ -196,7 +196,7 @@ void AllocatorMachine::bounce(const Operation& operation) {
   // A block used on another stream is not free before that use has completed.
   const bool is_free = std::find(streams_.begin(), streams_.end(), block.request.stream) - streams_.begin() ==
                        std::countr_zero(block.streams);
-  if (trims_ && is_kept && is_free && std::has_single_bit(block.streams)) {
+  if (trims_ && is_kept && is_free && gate_.struck() == struck && std::has_single_bit(block.streams)) {
     ++seen_["bounced"];
     if (this->borrowings() != borrowings)
       breaks(Promise::growth, "borrowed more for " + std::to_string(block.request.bytes) +

@@ -120,6 +120,9 @@ class AllocatorMachine {
   std::size_t held_bytes() const {
     return takes_upstream_ ? lender_.borrowed_bytes() : device_->held_bytes();
   }
+  std::uint64_t give_backs() const {
+    return lender_.give_backs() + gate_.made(Site::cudaFree) + gate_.made(Site::cuMemRelease);
+  }
   std::uint64_t borrowings() const { return gate_.made(Site::cudaMalloc) + gate_.made(Site::cuMemCreate); }
   std::size_t free_bytes();
   Event take_event();

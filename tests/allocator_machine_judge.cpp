@@ -149,7 +149,11 @@ void AllocatorMachine::refused(const Request& request, const Before& was) {
     return breaks(Promise::refusal, "asked " + std::to_string(tries) + " times and promises at most " +
                                         std::to_string(retries_->attempts_max()));
   if (!trims_) return;
-  const std::size_t wanted = round_up(gate_.refused_bytes(), device_->profile().granularity_bytes);
+  const bool is_of_pool = gate_.refused_site() == Site::cudaMallocAsync;
+  const Profile& profile = device_->profile();
+  // The driver's pool grows by whole chunks.
+  const std::size_t wanted =
+      round_up(gate_.refused_bytes(), is_of_pool ? profile.pool_chunk_bytes : profile.granularity_bytes);
   if (!trim()) return;
   if (retries_ && retries_->attempts_max() > 1 && free_bytes() >= wanted)
     return breaks(Promise::refusal, "gave up on " + bytes_text(request.bytes) +
@@ -256,6 +260,7 @@ void AllocatorMachine::look_at_give_backs() {
 }
 
 void AllocatorMachine::look_at_accounts() {
+  const StrikeGate::Quiet quiet(gate_);
   if (trims_ && trims_->reserved_bytes() != held_bytes())
     breaks(Promise::accounting, "says that it reserves " + bytes_text(trims_->reserved_bytes()) +
                                     ", and has borrowed " + bytes_text(held_bytes()));

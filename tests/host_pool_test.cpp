@@ -19,7 +19,9 @@ class PoolRig {
   explicit PoolRig(std::size_t device_bytes) : budget_(device_bytes) { second_ = streams_.create(); }
 
   Stream stream(std::size_t i) const { return i % 2 == 0 ? Stream{} : second_; }
-  void malloc(std::size_t bytes, Stream stream) {
+  /// `at_rest`: every stream has reached its frees, so that nothing idle is kept for an order's sake.
+  void malloc(std::size_t bytes, Stream stream, bool at_rest) {
+    if (at_rest) streams_.drain();
     const bool fits_idle = longest_idle_bytes() >= round_up(bytes, 512);
     const std::size_t before = reserved_bytes();
     std::uintptr_t out = 0;
@@ -29,7 +31,7 @@ class PoolRig {
       RC_ASSERT(reserved_bytes() == before);
       return;
     }
-    RC_ASSERT((!fits_idle || reserved_bytes() == before));
+    RC_ASSERT((!fits_idle || !at_rest || reserved_bytes() == before));
     if (arena_ == 0) arena_ = out;
     end_ = std::max(end_, out + bytes);
     const auto next = live.lower_bound(out);
@@ -120,7 +122,7 @@ TEST(HostPool, KeepsItsRulesOverAnyOrderOfCalls) {
       } else if (what % 3 == 0) {
         rig.free(which, rig.stream(what));
       } else {
-        rig.malloc(bytes, rig.stream(what / 4));
+        rig.malloc(bytes, rig.stream(what / 4), which % 2 == 0);
       }
       rig.judge();
     }
@@ -135,15 +137,39 @@ TEST(HostPool, MakesAnotherStreamWaitForTheFreeOfWhatItReuses) {
     std::string log;
     void* block = nullptr;
     void* again = nullptr;
-    ASSERT_EQ(device->malloc_async(block, 1_MiB, first), Status::success);
+    ASSERT_EQ(device->malloc_async(block, 20_MiB, first), Status::success);
+    MemInfo left;
+    ASSERT_EQ(device->mem_info(left), Status::success);
+    void* rest = nullptr;
+    ASSERT_EQ(device->malloc(rest, round_down(left.free_bytes - 8_MiB, 2_MiB)), Status::success);
     ASSERT_EQ(note(*device, log, 'a', first), Status::success);
     ASSERT_EQ(device->free_async(block, first), Status::success);
-    ASSERT_EQ(device->malloc_async(again, 1_MiB, second), Status::success);
-    ASSERT_EQ(again, block);
+    ASSERT_EQ(device->malloc_async(again, 20_MiB, second), Status::success);
+    ASSERT_EQ(again, block) << "the pool could not grow";
     ASSERT_EQ(note(*device, log, 'b', second), Status::success);
     ASSERT_EQ(device->synchronize(), Status::success);
     EXPECT_EQ(log, "ab") << "seed " << seed;
   }
+}
+
+TEST(HostPool, GrowsRatherThanMakeAStreamWaitForWorkThatStillRuns) {
+  std::set<bool> grew;
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    const auto device = h200(seed);
+    const Stream first = stream_of(*device), second = stream_of(*device);
+    std::string log;
+    void* block = nullptr;
+    void* again = nullptr;
+    ASSERT_EQ(device->malloc_async(block, 20_MiB, first), Status::success);
+    ASSERT_EQ(note(*device, log, 'a', first), Status::success);
+    ASSERT_EQ(device->free_async(block, first), Status::success);
+    ASSERT_EQ(device->malloc_async(again, 20_MiB, second), Status::success);
+    if (again == block) {
+      EXPECT_EQ(log, "a") << "lent before its last work, seed " << seed;
+    }
+    grew.insert(again != block);
+  }
+  EXPECT_EQ(grew, (std::set{false, true})) << "work ends early under some seeds and late under others";
 }
 
 TEST(HostPool, LetsStreamsThatShareNoBlockRunInAnyOrder) {

@@ -12,7 +12,6 @@
 #include "harness/scenario/table.hpp"
 #include "harness/trace/snapshot.hpp"
 #include "tests/conformance.hpp"
-#include "tests/scripted_device.hpp"
 #include "tests/source_root.hpp"
 
 namespace drought {
@@ -230,14 +229,14 @@ TEST(Replay, ComparesTheSegmentsThatAreLeftAtTheEnd) {
 TEST(Replay, GivesAnAllocatorThatLogsNoDecisionsItsStatisticsOnly) {
   std::size_t tried = 0;
   for (const AllocatorEntry& entry : allocator_catalogue()) {
-    ScriptedDevice device;
+    const auto device = make_host_device(profile_named("h200"), {.work = Device::Work::shapes});
     const Snapshot snapshot = read_snapshot(data("stacks"));
-    const auto make = [&](Resource& upstream, Device&) { return with_defaults(entry, upstream, device); };
+    const auto make = [&](Resource& upstream, Device&) { return with_defaults(entry, upstream, *device); };
     const ReplayResult result = replay(snapshot, make);
     EXPECT_EQ(result.events, 555u) << entry.name;
     EXPECT_GE(result.peak_reserved_bytes, result.live_bytes) << entry.name;
     EXPECT_EQ(result.live_bytes == 59836416, result.refused == 0) << entry.name;
-    EXPECT_EQ(device.held_bytes(), 0u) << entry.name << " kept what it borrowed";
+    EXPECT_EQ(device->held_bytes(), 0u) << entry.name << " kept what it borrowed";
     if (result.differences) continue;
     EXPECT_EQ(result.compared, 0u) << entry.name;
     EXPECT_EQ(result.first_difference, "") << entry.name;

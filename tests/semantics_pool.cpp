@@ -59,22 +59,21 @@ std::string pool_keeps(Device& device) {
   return observed << format_bytes(pool.reserved_high_bytes);
 }
 
-std::string pool_lends_to_another_stream(Device& device, bool synchronizes) {
+std::string pool_lends_after(Device& device) {
   const Stream first = stream_of(device), second = stream_of(device);
   Observed observed;
   observed << device.pool_set_release_threshold(keep_all);
   void* const block = async_or_null(device, 64_MiB, first);
   observed << probe_write_late(device, block, 7, first) << device.free_async(block, first);
-  if (synchronizes) observed << device.stream_synchronize(first);
+  observed << device.stream_synchronize(first);
   return observed << (async_or_null(device, 64_MiB, second) == block ? "the same" : "another");
 }
 
-std::string pool_lends_after(Device& device) { return pool_lends_to_another_stream(device, true); }
-std::string pool_lends_before(Device& device) { return pool_lends_to_another_stream(device, false); }
-
+// The pool has a block of 64 MiB and cannot grow by another.
 std::string pool_orders_streams(Device& device) {
   const Stream first = stream_of(device), second = stream_of(device);
   void* const block = async_or_null(device, 64_MiB, first);
+  malloc_or_null(device, round_down(free_bytes(device) - 40_MiB, 2_MiB));
   Observed observed;
   observed << probe_write_late(device, block, 7, first) << device.free_async(block, first);
   void* const again = async_or_null(device, 64_MiB, second);
@@ -82,6 +81,13 @@ std::string pool_orders_streams(Device& device) {
   std::uint8_t value = 0;
   observed << device.memcpy(&value, again, 1, second) << device.synchronize();
   return observed << std::to_string(value);
+}
+
+std::string pool_cannot_grow(Device& device) {
+  const Stream stream = stream_of(device);
+  malloc_or_null(device, round_down(free_bytes(device) - 30_MiB, 2_MiB));
+  void* block = nullptr;
+  return Observed() << device.malloc_async(block, 1_MiB, stream);
 }
 
 std::string pool_free_twice(Device& device) {
@@ -153,10 +159,9 @@ constexpr SemanticsRow rows[] = {
      "Success, Success, Success, Success, 64.00 MiB, 0 B, Success, Success, 0 B, 64.00 MiB", pool_keeps},
     {"a freed block after synchronising, on another stream", "Success, Success, Success, Success, the same",
      pool_lends_after},
-    {"a freed block before synchronising, on another stream", "Success, Success, Success, the same",
-     pool_lends_before},
-    {"a freed block on another stream waits for the first one's work",
+    {"a freed block where the pool cannot grow waits for the first stream's work",
      "Success, Success, the same, Success, Success, Success, 9", pool_orders_streams, false, true},
+    {"cudaMallocAsync of 1 MiB with 31 MiB free", "MemoryAllocation", pool_cannot_grow},
     {"cudaFreeAsync twice", "Success, InvalidValue", pool_free_twice},
     {"cudaMalloc of 100 GiB while the pool caches 100 GiB",
      "Success, Success, Success, Success, 100.00 GiB, Success", malloc_takes_the_cache},

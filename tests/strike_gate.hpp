@@ -37,6 +37,7 @@ class StrikeGate final : public CallGate {
   /// Calls that answered "no memory" so far, struck or not, and what the latest asked for.
   std::uint64_t refusals() const { return refusals_; }
   std::size_t refused_bytes() const { return refused_bytes_; }
+  Site refused_site() const { return refused_site_; }
   /// While it lives, calls are the test's own: neither counted nor struck.
   class Quiet {
    public:
@@ -71,12 +72,13 @@ class StrikeGate final : public CallGate {
     if (is_quiet_ || status != Status::memory_allocation) return;
     ++refusals_;
     refused_bytes_ = call.bytes;
+    refused_site_ = call.site;
   }
 
  private:
   Device& device_;
   bool armed_ = false, forever_ = false, keeps_log_ = false, is_quiet_ = false;
-  Site site_{}, struck_site_{};
+  Site site_{}, struck_site_{}, refused_site_{};
   Status error_{};
   std::uint64_t skipped_ = 0, struck_ = 0, refusals_ = 0;
   std::size_t refused_bytes_ = 0;

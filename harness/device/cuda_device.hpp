@@ -169,6 +169,7 @@ class CudaDevice final : public Device {
   std::unordered_map<std::uint64_t, cudaGraphExec_t> graph_instances_;
   std::set<std::uint64_t> capturing_;
   bool has_captured_ = false;
+  mutable std::size_t pooled_bytes_ = 0;  // As last asked.
   std::uint64_t ids_given_ = 0;
 
   cudaMemPool_t pool_ = nullptr;                        ///< Null until it is used.

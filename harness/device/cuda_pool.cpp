@@ -34,7 +34,9 @@ Status CudaDevice::find_pool(cudaMemPool_t& out) {
   return status;
 }
 
+// Asking for a pool's attributes breaks a capture that is under way, so the figure of before it stands.
 std::size_t CudaDevice::pooled_bytes() const {
+  if (!capturing_.empty()) return pooled_bytes_;
   std::size_t pool_bytes = 0, graph_bytes = 0;
   if (pool_) (void)attribute(pool_, cudaMemPoolAttrReservedMemCurrent, pool_bytes);
   if (has_captured_) {
@@ -42,7 +44,7 @@ std::size_t CudaDevice::pooled_bytes() const {
     const cudaError_t error = cudaDeviceGetGraphMemAttribute(0, cudaGraphMemAttrReservedMemCurrent, &value);
     if (as_status(error) == Status::success) graph_bytes = value;
   }
-  return pool_bytes + graph_bytes;
+  return pooled_bytes_ = pool_bytes + graph_bytes;
 }
 
 Status CudaDevice::do_malloc_async(void*& out, std::size_t bytes, Stream stream) {
@@ -51,17 +53,22 @@ Status CudaDevice::do_malloc_async(void*& out, std::size_t bytes, Stream stream)
   if (!find(stream, queue)) return Status::invalid_resource_handle;
   if (const Status status = find_pool(pool); status != Status::success) return status;
   out = nullptr;
+  cudaStreamCaptureStatus capture{};
+  if (const Status status = as_status(cudaStreamIsCapturing(queue, &capture)); status != Status::success)
+    return status;
+  // A memory node takes nothing before its graph is launched.
+  const bool is_capped = capped() && capture == cudaStreamCaptureStatusNone;
   PoolAttributes before;
-  if (capped()) {
+  if (is_capped) {
     if (const Status status = do_pool_attributes(before); status != Status::success) return status;
     const std::size_t idle_bytes = before.reserved_bytes - before.used_bytes;
     if (bytes > room_bytes() + idle_bytes) return Status::memory_allocation;
   }
-  const std::size_t room = room_bytes();
+  const std::size_t room = is_capped ? room_bytes() : 0;
   const Status status = as_status(cudaMallocAsync(&out, bytes, queue));
   if (status != Status::success || bytes == 0) return status;
   PoolAttributes after;
-  const bool grew_too_far = capped() && do_pool_attributes(after) == Status::success &&
+  const bool grew_too_far = is_capped && do_pool_attributes(after) == Status::success &&
                             after.reserved_bytes > before.reserved_bytes + room;
   if (grew_too_far) {
     Status undone = as_status(cudaFreeAsync(out, queue));

@@ -43,22 +43,44 @@ bool HostPool::map_under(std::uintptr_t begin, std::size_t bytes) {
   return true;
 }
 
+bool HostPool::take(std::uintptr_t& out, std::size_t bytes) {
+  if (const auto idle = idle_.take(bytes)) {
+    out = *idle;
+    unlent_.take_at(out, bytes);
+    return true;
+  }
+  const auto fresh = unlent_.take(bytes);
+  if (!fresh) return false;
+  if (!map_under(*fresh, bytes)) {
+    unlent_.give(*fresh, bytes);
+    return false;
+  }
+  out = *fresh;
+  idle_.take_at(out, bytes);
+  return true;
+}
+
+bool HostPool::take_without_waiting(std::uintptr_t& out, std::size_t bytes, Stream stream) {
+  forget_reached_frees();
+  const auto awaited = [&](const auto& freed) { return freed.second.stream != stream; };
+  for (const auto& freed : pending_)
+    if (awaited(freed)) {
+      idle_.take_at(freed.first, freed.second.end - freed.first);
+      unlent_.take_at(freed.first, freed.second.end - freed.first);
+    }
+  const bool is_taken = take(out, bytes);
+  for (const auto& freed : pending_)
+    if (awaited(freed)) {
+      idle_.give(freed.first, freed.second.end - freed.first);
+      unlent_.give(freed.first, freed.second.end - freed.first);
+    }
+  return is_taken;
+}
+
 Status HostPool::malloc(std::uintptr_t& out, std::size_t bytes, Stream stream) {
   if (bytes > budget_.total_bytes() || !open_arena()) return Status::memory_allocation;
   const std::size_t wanted = slot_bytes(bytes);
-  if (const auto idle = idle_.take(wanted)) {
-    out = *idle;
-    unlent_.take_at(out, wanted);
-  } else {
-    const auto fresh = unlent_.take(wanted);
-    if (!fresh) return Status::memory_allocation;
-    if (!map_under(*fresh, wanted)) {
-      unlent_.give(*fresh, wanted);
-      return Status::memory_allocation;
-    }
-    out = *fresh;
-    idle_.take_at(out, wanted);
-  }
+  if (!take_without_waiting(out, wanted, stream) && !take(out, wanted)) return Status::memory_allocation;
   blocks_.insert({out, bytes});
   used_bytes_ += wanted;
   used_high_bytes_ = std::max(used_high_bytes_, used_bytes_);

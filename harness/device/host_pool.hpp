@@ -3,8 +3,9 @@
 // may span chunks; idle memory is used again at the lowest address that fits; and a synchronisation
 // gives back the idle chunks above the release threshold.
 //
-// A block is free to be lent again as soon as free_async returns. Lent to another stream, that stream
-// waits for the place of the free in the first one's order, as the driver makes it wait.
+// A block that its stream has freed goes to another stream once the first has reached the free. Before
+// that the pool grows instead; only where it cannot does the driver lend such a block, and makes the new
+// stream wait for the place of the free in the first one's order.
 #pragma once
 
 #include <map>
@@ -57,6 +58,10 @@ class HostPool {
 
   std::size_t slot_bytes(std::size_t bytes) const { return round_up(bytes, profile_.small_stride_bytes); }
   bool open_arena();
+  /// The lowest idle range, or else one with new chunks under it.
+  bool take(std::uintptr_t& out, std::size_t bytes);
+  /// The same, but nothing that another stream has freed and not yet reached the free of.
+  bool take_without_waiting(std::uintptr_t& out, std::size_t bytes, Stream stream);
   /// Maps what is missing under the range; false, and nothing changes, when the device has too little.
   bool map_under(std::uintptr_t begin, std::size_t bytes);
   void map(std::uintptr_t chunk);

@@ -29,21 +29,6 @@ std::string Survivor::text() const {
          (users.empty() ? "" : ", used by " + joined(users));
 }
 
-bool SpanMap::covers(std::uint64_t offset, std::uint64_t wanted) const {
-  if (offset > bytes || wanted > bytes - offset) return false;
-  std::uint64_t at = offset;
-  const std::uint64_t end = offset + wanted;
-  for (const Span& span : spans) {
-    const std::uint64_t begin = round_down(span.offset, page_bytes);
-    const std::uint64_t stop = std::min<std::uint64_t>(round_up(span.offset + span.bytes, page_bytes), bytes);
-    if (at < begin) return false;
-    if (at > stop) continue;
-    at = stop;
-    if (at >= end) return true;
-  }
-  return false;
-}
-
 void Ledger::bury(const Allocation& allocation, const Request& freed_by) {
   if (graveyard_.empty()) graveyard_.resize(kGraves);
   graveyard_[buried_++ % kGraves] = {

@@ -23,6 +23,7 @@
 #include "harness/memory/graph_uses.hpp"
 #include "harness/memory/interfaces.hpp"
 #include "harness/memory/resource.hpp"
+#include "harness/memory/span_map.hpp"
 
 namespace drought {
 
@@ -85,22 +86,6 @@ class Account final : public Resource, private GuardsBlocks::Listener {
   std::size_t last_try_ = 0;     ///< Index of the attempt, where there was one.
   std::map<std::uintptr_t, Allocation> live_;
   std::size_t live_bytes_ = 0;
-};
-
-/// A map of a file that kernels may read only in part: span cover's subject.
-struct SpanMap {
-  std::uint64_t id = 0;
-  std::string name;
-  std::uintptr_t base = 0;
-  std::size_t bytes = 0, page_bytes = 4096;
-  struct Span {
-    std::uint64_t offset = 0, bytes = 0;
-  };
-  std::vector<Span> spans;  ///< Sorted, disjoint; widened to pages for judging.
-
-  /// Whether [offset, offset + bytes) lies inside the union of the page-rounded spans. No bytes at all
-  /// do where that union begins, goes on or ends.
-  bool covers(std::uint64_t offset, std::uint64_t bytes) const;
 };
 
 class Ledger {
