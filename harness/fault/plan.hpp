@@ -43,6 +43,8 @@ class Plan {
   }
   void release(Scene& scene) noexcept;
 
+  /// Whether consider() would do nothing.
+  bool is_idle() const { return (disarmed_ || armed_.empty()) && !keeps_points_ && open_strikes_.empty(); }
   /// Lets the armed faults strike; the first one whose strike refuses the call ends it.
   void consider(Call& call, const Circumstances& now, Scene& scene);
 

@@ -25,14 +25,21 @@ Account::Account(Ledger& ledger, std::string name, Resource& resource, Device& d
       below_(below),
       tries_max_(promised_tries(resource)),
       falls_back_(dynamic_cast<FallsBack*>(&resource)) {
-  if (below_) below_->above_ = this;
+  if (below_) {
+    below_->above_ = this;
+    ledger_.live_bytes_ -= below_->live_bytes_;  // What it borrowed while it was made is no workload's.
+  }
   if (auto* const guard = dynamic_cast<GuardsBlocks*>(&resource_)) guard->report_damage_to(this);
   ledger_.accounts_.push_back(this);
 }
 
 Account::~Account() {
   if (auto* const guard = dynamic_cast<GuardsBlocks*>(&resource_)) guard->report_damage_to(nullptr);
-  if (below_) below_->above_ = nullptr;
+  if (!above_) ledger_.live_bytes_ -= live_bytes_;
+  if (below_) {
+    below_->above_ = nullptr;
+    ledger_.live_bytes_ += below_->live_bytes_;
+  }
   std::erase(ledger_.accounts_, this);
 }
 
@@ -130,6 +137,7 @@ void Account::admit(void* block, const Request& request) {
   }
   live_.insert_or_assign(next, made.begin, std::move(made));
   live_bytes_ += request.bytes;
+  if (!above_) ledger_.live_bytes_ += request.bytes;
   ++ledger_.record_.allocations;
   if (!above_) ledger_.update_peak();
 }
@@ -143,7 +151,7 @@ void Account::deallocate(void* block, Request request) noexcept {
         "accounting",
         name_ + ": " +
             (freed ? "double free of '" + std::string(freed->tag.view()) + "' (id " +
-                         std::to_string(freed->id) + "), freed first " + freed->how()
+                         std::to_string(freed->id) + "), freed first " + ledger_.how_freed(*freed)
                    : "free of '" + std::string(request.tag.view()) + "', a block that it never lent") +
             ", asked at " + request.from.text());
     return;
@@ -171,6 +179,7 @@ void Account::deallocate(void* block, Request request) noexcept {
   if (gate) gate->enter(call);
   ledger_.bury(lent, request);
   live_bytes_ -= asked.bytes;
+  if (!above_) ledger_.live_bytes_ -= asked.bytes;
   live_.erase(found);
   ++ledger_.record_.frees;
   resource_.deallocate(block, asked);

@@ -14,6 +14,7 @@ namespace drought {
 
 class GraphUses {
  public:
+  bool empty() const { return graphs_.empty(); }
   /// After a call that answered success.
   void completed(const Call& call);
   /// "graph 3", for each graph with an instance and an operand in the range, by rising number.

@@ -31,17 +31,21 @@ std::string Survivor::text() const {
 
 void Ledger::bury(const Allocation& allocation, const Request& freed_by) {
   if (graveyard_.empty()) graveyard_.resize(kGraves);
-  graveyard_[buried_++ % kGraves] = {
-      allocation.begin, allocation.end(),
-      allocation.id,    allocation.request.tag,
-      phase_,           allocation.request.from,
-      freed_by.from,    joined(graph_uses_.users_of(allocation.begin, allocation.end()))};
+  const std::size_t grave = buried_++ % kGraves;
+  graveyard_[grave] = {allocation.begin, allocation.end(),        allocation.id, allocation.request.tag,
+                       phase_,           allocation.request.from, freed_by.from};
+  if (!used_when_freed_.empty()) used_when_freed_.erase(grave);
+  if (graph_uses_.empty()) return;
+  const std::string users = joined(graph_uses_.users_of(allocation.begin, allocation.end()));
+  if (!users.empty()) used_when_freed_[grave] = users;
 }
 
-std::string Ledger::Freed::how() const {
+std::string Ledger::how_freed(const Freed& freed) const {
+  const CallSite &lent_at = freed.lent_at, &freed_at = freed.freed_at;
   const bool by_its_buffer = lent_at.line == freed_at.line && lent_at.text() == freed_at.text();
+  const auto used = used_when_freed_.find(static_cast<std::size_t>(&freed - graveyard_.data()));
   return (by_its_buffer ? "with its buffer, allocated at " + lent_at.text() : "at " + freed_at.text()) +
-         (used_by.empty() ? "" : " while " + used_by + " used it");
+         (used == used_when_freed_.end() ? "" : " while " + used->second + " used it");
 }
 
 const Ledger::Freed* Ledger::freed_around(std::uintptr_t begin) const {
@@ -52,14 +56,7 @@ const Ledger::Freed* Ledger::freed_around(std::uintptr_t begin) const {
   return nullptr;
 }
 
-std::size_t Ledger::live_bytes() const {
-  std::size_t bytes = 0;
-  for (const Account* account : accounts_)
-    if (!account->above_) bytes += account->live_bytes_;
-  return bytes;
-}
-
-void Ledger::update_peak() { record_.peak_bytes = std::max(record_.peak_bytes, live_bytes()); }
+void Ledger::update_peak() { record_.peak_bytes = std::max(record_.peak_bytes, live_bytes_); }
 
 Ledger::Objection Ledger::objection_to(const Operand& operand) const {
   if (operand.bytes == 0) return {};
@@ -88,7 +85,7 @@ Ledger::Objection Ledger::objection_to(const Operand& operand) const {
   }
   if (const Freed* freed = freed_around(begin))
     return {"is stale: '" + std::string(freed->tag.view()) + "' (id " + std::to_string(freed->id) +
-            ") was freed " + freed->how() +
+            ") was freed " + how_freed(*freed) +
             (freed->phase.view().empty() ? "" : " in phase " + std::string(freed->phase.view()))};
   // Memory that an allocator borrowed and has not lent is the device's for certain, in a copy too.
   for (const Account* account : accounts_)
@@ -134,7 +131,7 @@ std::string Ledger::place_of(std::uintptr_t address) const {
   if (const Freed* freed = freed_around(address))
     return "at byte " + std::to_string(address - freed->begin) + " of '" + std::string(freed->tag.view()) +
            "' (id " + std::to_string(freed->id) + ", " + std::to_string(freed->end - freed->begin) +
-           " B), freed " + freed->how();
+           " B), freed " + how_freed(*freed);
   return beside;
 }
 

@@ -127,7 +127,7 @@ class Ledger {
   bool is_mapped(std::uintptr_t begin, std::uintptr_t end) const;
   std::size_t mapped_bytes() const { return mapped_bytes_; }
   /// Bytes that workloads hold now.
-  std::size_t live_bytes() const;
+  std::size_t live_bytes() const { return live_bytes_; }
   Record& record() { return record_; }
   const std::vector<Account*>& accounts() const { return accounts_; }
   /// The order clocks start again (the device came to rest).
@@ -135,14 +135,12 @@ class Ledger {
 
  private:
   friend class Account;
+  /// One cache line, for one is written at every free.
   struct Freed {
     std::uintptr_t begin = 0, end = 0;
     std::uint64_t id = 0;
     Tag tag, phase;
     CallSite lent_at, freed_at;
-    std::string used_by;  ///< Graphs that were ready to touch it.
-    /// "at file:line"; a buffer that left its scope knows only where it came from.
-    std::string how() const;
   };
   struct NamedRange {
     std::string name;
@@ -166,6 +164,8 @@ class Ledger {
   };
   Objection objection_to(const Operand& operand) const;
   const Freed* freed_around(std::uintptr_t begin) const;
+  /// "at file:line"; a buffer that left its scope knows only where it came from.
+  std::string how_freed(const Freed& freed) const;
   Survivor survivor(const Allocation& allocation) const;
 
   Record& record_;
@@ -174,6 +174,8 @@ class Ledger {
   GraphUses graph_uses_;
   std::vector<Freed> graveyard_;  ///< A ring of the last 4096 blocks, for naming a stale operand.
   std::uint64_t buried_ = 0;
+  std::size_t live_bytes_ = 0;                          ///< Of the topmost accounts.
+  std::map<std::size_t, std::string> used_when_freed_;  ///< Graphs that used a block, by its grave.
   std::deque<std::string> suspects_;  ///< The last 8 operands that only an undeclared launch could use.
   std::vector<SpanMap> maps_;
   std::map<std::uintptr_t, NamedRange> ranges_;

@@ -124,7 +124,7 @@ void Rig::enter(Call& call) {
   ++calls_;
   scheduler_.step(!gives_back(call.site));
   ledger_.judge(call);
-  if (call.refused) return;
+  if (call.refused || plan_.is_idle()) return;
   const int rank = scheduler_.rank();
   const Circumstances now{ledger_.phase(), ledger_.live_bytes(), calls_, rank};
   Scene scene{device(rank < 0 || rank >= ranks() ? 0 : rank), ledger_, fault_random_};
