@@ -4,6 +4,7 @@
 #include "faults/catalogue.hpp"
 #include "kernels/catalogue.hpp"
 #include "scenarios/allocators/churn.hpp"
+#include "scenarios/allocators/growing_map.hpp"
 #include "scenarios/auto_profile/auto_profile.hpp"
 #include "scenarios/kernels/single_kernel.hpp"
 #include "scenarios/kernels/stray_read.hpp"
@@ -21,6 +22,8 @@ constexpr WorkloadEntry workload(std::string_view name, std::string_view summary
 
 constexpr WorkloadEntry kWorkloads[] = {
     workload<Churn>("churn", "random sizes and lifetimes, contents verified"),
+    workload<GrowingMap>("growing_map",
+                         "a buffer that grows in place by mapping pages, as expandable segments do"),
     workload<AutoProfile>("auto_profile",
                           "probe, size, rebuild and validate a server's KV cache, with bounded retries"),
     workload<StrayRead>("stray_read", "a kernel reads a buffer that was freed"),

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "harness/sweep/sweep.hpp"
 #include "scenarios/catalogue.hpp"
 
 namespace drought {
@@ -234,7 +235,7 @@ std::string survives(const AllocatorEntry& entry, std::uint64_t seed, const Faul
   const auto errors = documented_errors(point.site);
   const bool no_memory = std::find(errors.begin(), errors.end(), Status::memory_allocation) != errors.end();
   ChainRig chain(entry, seed);
-  chain.arm(no_memory ? "out_of_memory" : "error_code", point, forever);
+  chain.arm(default_fault(point.site), point, forever);
   try {
     Tenant tenant(chain);
     churn(chain, tenant, seed);

@@ -3,7 +3,8 @@
 
 namespace drought {
 
-/// "pair/…": one cached allocate and free of each allocator; "account/…": the same through the ledger.
+/// "pair/…": one cached allocate and free of each allocator; "account/…": the same through the ledger;
+/// "armed/…": with ten faults armed.
 void register_allocator_benches();
 /// "replay/…" and "parse/…": recorded traces of tests/data.
 void register_trace_benches();
