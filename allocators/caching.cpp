@@ -1,6 +1,6 @@
 #include "allocators/caching.hpp"
 
-#include <algorithm>
+#include <cmath>
 #include <stdexcept>
 
 #include "harness/memory/bytes.hpp"
@@ -8,106 +8,190 @@
 namespace drought {
 namespace {
 
-// Names and values as in CUDACachingAllocator.
-constexpr std::size_t kMinBlockSize = 512;
-constexpr std::size_t kSmallSize = 1_MiB;
-constexpr std::size_t kSmallBuffer = 2_MiB;
-constexpr std::size_t kLargeBuffer = 20_MiB;
-constexpr std::size_t kMinLargeAlloc = 10_MiB;
-constexpr std::size_t kRoundLarge = 2_MiB;
 constexpr std::size_t kRequestEnd = std::size_t{1} << 60;
 
-std::size_t segment_size(std::size_t bytes) {
-  if (bytes <= kSmallSize) return kSmallBuffer;
-  if (bytes < kMinLargeAlloc) return kLargeBuffer;
-  return round_up(bytes, kRoundLarge);
-}
-
-bool ties_by_age(const std::string& word) {
-  if (word != "address" && word != "age")
-    throw std::invalid_argument("caching: unknown ties '" + word + "'; known: address, age");
-  return word == "age";
+/// Whether `word` is the second of the two that are known.
+bool is_second(const std::string& option, const std::string& word, const std::string& first,
+               const std::string& second) {
+  if (word != first && word != second)
+    throw std::invalid_argument("caching: unknown " + option + " '" + word + "'; known: " + first + ", " +
+                                second);
+  return word == second;
 }
 
 }  // namespace
 
 Caching::Caching(Resource& upstream, Device& device, Options options)
-    : upstream_(upstream), device_(device), ties_by_age_(ties_by_age(options.ties)) {}
+    : upstream_(upstream),
+      device_(device),
+      ties_by_age_(is_second("ties", options.ties, "address", "age")),
+      divisions_rest_(is_second("divisions_rest", options.divisions_rest, "after_last", "from_last")
+                          ? DivisionsRest::from_last
+                          : DivisionsRest::after_last),
+      small_(true, conf_),
+      large_(false, conf_) {
+  configure(options.conf, options.cap_bytes);
+}
+
+void Caching::configure(std::string_view conf, std::size_t cap_bytes) {
+  conf_ = parse_caching_conf(conf, divisions_rest_);
+  cap_bytes_ = cap_bytes ? cap_bytes : CachingConf::kUnlimited;
+  if (cap_bytes == 0 && conf_.has_memory_fraction) {
+    MemInfo info;
+    const Status status = device_.mem_info(info);
+    if (status != Status::success) throw DeviceError(status, "cudaMemGetInfo");
+    cap_bytes_ =
+        static_cast<std::size_t>(std::llround(conf_.memory_fraction * static_cast<double>(info.total_bytes)));
+  }
+  collects_ = conf_.garbage_collection_threshold > 0 && cap_bytes_ != CachingConf::kUnlimited;
+  takes_first_fit_ =
+      !collects_ && !conf_.expandable_segments && conf_.max_split_bytes == CachingConf::kUnlimited;
+  split_below_bytes_ = conf_.expandable_segments ? CachingConf::kUnlimited : conf_.max_split_bytes;
+  small_.follow(conf_);
+  large_.follow(conf_);
+}
+
+std::size_t Caching::segment_bytes(std::size_t bytes) const {
+  return conf_.segment_size(conf_.round_size(bytes));
+}
 
 void* Caching::allocate(Request request) {
   if (request.bytes == 0) throw std::invalid_argument("caching: a request of no bytes");
-  const std::size_t slack = request.alignment > kMinBlockSize ? request.alignment - kMinBlockSize : 0;
+  constexpr std::size_t kGranularity = CachingConf::kMinBlockSize;
+  const std::size_t slack = request.alignment > kGranularity ? request.alignment - kGranularity : 0;
   if (request.bytes >= kRequestEnd || slack >= kRequestEnd) throw OutOfMemory(request, "more than 1 EB");
-  if (!pending_.empty()) poll_events();
+  if (!pending_.empty() || !deferred_.empty()) poll_events();
   lent_.reserve_one();
   nodes_.reserve_two();
 
-  const std::size_t bytes = round_up(request.bytes + slack, kMinBlockSize);
-  CachedPool& pool = bytes <= kSmallSize ? small_ : large_;
-  FreeBlocks& free = pool.of(request.stream.id);
-  CachedBlock* block = free.at_least(bytes);
-  if (block)
-    free.erase(block);
-  else
-    block = borrow_or_make_room(request, bytes, pool);
+  const std::size_t bytes = conf_.round_size(request.bytes + slack);
+  CachedPool& pool = pool_for(bytes, request.stream);
+  CachedBlock* block = take_free(pool, request.stream.id, bytes);
+  if (!block) block = borrow_or_make_room({request, bytes, pool});
 
   const std::size_t left_bytes = block->bytes - bytes;
-  if (pool.is_small() ? left_bytes >= kMinBlockSize : left_bytes > kSmallSize) {
-    // The request takes the low addresses; the old block keeps the high ones and stays free.
+  if (left_bytes >= block->home->pool().split_remainder_min && bytes < split_below_bytes_) {
     CachedBlock* const rest = block;
-    block = nodes_.take();
-    block->address = rest->address;
-    block->bytes = bytes;
-    block->rank = rest->rank;
-    block->home = rest->home;
-    block->previous = rest->previous;
-    if (block->previous) block->previous->next = block;
-    block->next = rest;
-    rest->previous = block;
-    rest->address += bytes;
-    rest->bytes = left_bytes;
-    free.insert(rest);
+    block = cut_front(rest, bytes);
+    put(rest);
   }
-  block->is_lent = true;
+  block->state = CachedBlock::State::lent;
   active_bytes_ += block->bytes;
   const std::uintptr_t data = slack ? round_up(block->address, request.alignment) : block->address;
   lent_.insert(data, block);
   return reinterpret_cast<void*>(data);
 }
 
-CachedBlock* Caching::borrow_or_make_room(const Request& request, std::size_t bytes, CachedPool& pool) {
-  if (CachedBlock* block = borrow(request, bytes, pool)) return block;
-  release_whole_segments();
-  ++retries_;
-  if (CachedBlock* block = borrow(request, bytes, pool)) return block;
-
-  ++ooms_;
-  MemInfo info;
-  if (device_.mem_info(info) != Status::success) info = {};
-  decide(Decision::Kind::oom, info.free_bytes, bytes, request.stream.id);
-  throw OutOfMemory(request, "no room for a segment of " + format_bytes(segment_size(bytes)) +
-                                 " beside the " + format_bytes(reserved_bytes_) + " reserved, of which " +
-                                 format_bytes(active_bytes_) + " are in use");
+// The first fit, taken out of the set, or null where PyTorch would rather borrow.
+CachedBlock* Caching::take_free(CachedPool& pool, std::uint64_t stream, std::size_t bytes) {
+  FreeBlocks& free = pool.of(stream);
+  CachedBlock* block = free.at_least(bytes);
+  if (!takes_first_fit_) [[unlikely]] {
+    pool.searches += collects_;
+    if (!block) return nullptr;
+    // A block that can still grow counts as large as it could become.
+    const auto size = [](const CachedBlock* at) {
+      return at->bytes + (at->next && at->next->is_unmapped() ? at->next->bytes : 0);
+    };
+    if (conf_.expandable_segments)
+      while (const CachedBlock* after = block->segment ? free.after(block) : nullptr) {
+        if (size(after) >= size(block)) break;
+        block = const_cast<CachedBlock*>(after);
+      }
+    const std::size_t large = conf_.max_split_bytes;
+    if (bytes < large && block->bytes >= large) return nullptr;
+    if (bytes >= large && block->bytes - bytes >= conf_.max_non_split_rounding_bytes) return nullptr;
+  }
+  if (block) free.erase(block);
+  return block;
 }
 
-// Null when upstream has no memory.
-CachedBlock* Caching::borrow(const Request& request, std::size_t bytes, CachedPool& pool) {
-  Request wanted = request;
-  wanted.bytes = segment_size(bytes);
-  wanted.alignment = kMinBlockSize;
+// The request takes the low addresses; the old block keeps the high ones. Neither is in a set.
+CachedBlock* Caching::cut_front(CachedBlock* rest, std::size_t bytes) {
+  CachedBlock* const front = nodes_.take();
+  front->address = rest->address;
+  front->bytes = bytes;
+  front->rank = rest->rank;
+  front->home = rest->home;
+  front->segment = rest->segment;
+  front->state = rest->state;
+  front->previous = rest->previous;
+  if (front->previous) front->previous->next = front;
+  front->next = rest;
+  rest->previous = front;
+  rest->address += bytes;
+  rest->bytes -= bytes;
+  return front;
+}
+
+CachedBlock* Caching::borrow_or_make_room(const Wanted& wanted) {
+  if (collects_) collect_garbage();
+  const std::size_t rejected_before = rejections_;
+  if (CachedBlock* block = borrow(wanted)) return block;
+  if (rejections_ != rejected_before) throw OutOfMemory(wanted.request, "preemptively rejected");
+  if (CachedBlock* block = borrow_from_pools(wanted)) return block;
+  if (captures_ == 0) {
+    if (release_available(wanted))
+      if (CachedBlock* block = borrow(wanted)) return block;
+    release_cached();
+    ++retries_;
+    if (CachedBlock* block = borrow(wanted)) return block;
+  }
+  run_out(wanted);
+}
+
+void Caching::run_out(const Wanted& wanted) {
+  ++ooms_;
+  MemInfo info;
+  if (device_.mem_info(info) != Status::success) {
+    info = {};
+    (void)device_.take_last_error();
+  }
+  decide(Decision::Kind::oom, info.free_bytes, wanted.bytes, wanted.request.stream.id);
+  throw OutOfMemory(wanted.request, "no room for a segment of " +
+                                        format_bytes(conf_.segment_size(wanted.bytes)) + " beside the " +
+                                        format_bytes(reserved_bytes_) + " reserved, of which " +
+                                        format_bytes(active_bytes_) + " are in use");
+}
+
+// A new block that belongs to no set, or null when the cap or upstream has no memory for it.
+CachedBlock* Caching::borrow(const Wanted& wanted) {
+  if (const Status waiting = device_.take_last_error(); waiting != Status::success)
+    throw DeviceError(waiting, "a call before this borrowing");
+  const std::size_t bytes = conf_.segment_size(wanted.bytes);
+  if (bytes > cap_bytes_ || reserved_bytes_ > cap_bytes_ - bytes) return nullptr;
+  if (conf_.throw_on_cudamalloc_oom) {
+    MemInfo info;
+    const Status status = device_.mem_info(info);
+    if (status != Status::success) throw DeviceError(status, "cudaMemGetInfo");
+    const double allowed = conf_.memory_fraction * static_cast<double>(info.total_bytes);
+    if (reserved_bytes_ + bytes > static_cast<std::size_t>(allowed)) {
+      ++rejections_;
+      return nullptr;
+    }
+  }
+  return conf_.expandable_segments ? grow(wanted) : borrow_segment(wanted);
+}
+
+CachedBlock* Caching::borrow_segment(const Wanted& wanted) {
+  Request request = wanted.request;
+  request.bytes = conf_.segment_size(wanted.bytes);
+  request.alignment = CachingConf::kMinBlockSize;
   segments_.reserve_one();
   void* data = nullptr;
   try {
-    data = upstream_.allocate(wanted);
+    data = upstream_.allocate(request);
   } catch (const OutOfMemory&) {
     return nullptr;
   }
+  nodes_.reserve_two();
   CachedBlock* const block = nodes_.take();
   block->address = reinterpret_cast<std::uintptr_t>(data);
-  block->bytes = wanted.bytes;
+  block->bytes = request.bytes;
   block->rank = ties_by_age_ ? ++segments_borrowed_ : 0;
-  block->home = &pool.of(request.stream.id);
-  segments_.insert(block->address, wanted);
+  block->home = &wanted.pool.of(request.stream.id);
+  ++wanted.pool.segments;
+  segments_.insert(block->address, request);
   reserved_bytes_ += block->bytes;
   decide(Decision::Kind::segment_alloc, block->address, block->bytes, request.stream.id);
   return block;
@@ -121,58 +205,39 @@ void Caching::deallocate(void* data, Request) noexcept {
   }
   CachedBlock* const block = *lent;
   lent_.erase(lent);
-  block->is_lent = false;
-  if (block->has_stream_uses) return fence(block);
-  become_free(block);
+  if (!block->has_stream_uses) return become_free(block);
+  block->state = CachedBlock::State::waiting;
+  if (captures_ == 0) return fence(block);
+  deferred_.push_back(block);
+}
+
+void Caching::put(CachedBlock* block) {
+  if (collects_) [[unlikely]]
+    block->searches_before = block->home->pool().searches;
+  block->home->insert(block);
 }
 
 void Caching::become_free(CachedBlock* block) {
   active_bytes_ -= block->bytes;
-  if (CachedBlock* const before = block->previous; before && before->is_free()) absorb(block, before);
-  if (CachedBlock* const after = block->next; after && after->is_free()) absorb(block, after);
-  block->home->insert(block);
+  block->state = CachedBlock::State::free;
+  absorb_neighbours(block);
+  put(block);
 }
 
+void Caching::absorb_neighbours(CachedBlock* block) {
+  if (CachedBlock* const before = block->previous; before && before->state == block->state)
+    absorb(block, before);
+  if (CachedBlock* const after = block->next; after && after->state == block->state) absorb(block, after);
+}
+
+// The neighbour is free in its set, or unmapped, as the block is.
 void Caching::absorb(CachedBlock* block, CachedBlock* neighbour) {
-  neighbour->home->erase(neighbour);
-  if (neighbour == block->previous) {
-    block->address = neighbour->address;
-    block->previous = neighbour->previous;
-    if (block->previous) block->previous->next = block;
-  } else {
-    block->next = neighbour->next;
-    if (block->next) block->next->previous = block;
-  }
-  block->bytes += neighbour->bytes;
+  if (neighbour->is_free())
+    neighbour->home->erase(neighbour);
+  else
+    neighbour->home->pool().unmapped.erase({neighbour->home->stream(), neighbour->address});
+  block->absorb(neighbour);
   nodes_.put_back(neighbour);
-}
-
-std::size_t Caching::trim() { return release_whole_segments(); }
-
-std::size_t Caching::release_whole_segments() {
-  wait_for_events();
-  const std::size_t large_bytes = release_from(large_);
-  return large_bytes + release_from(small_);
-}
-
-std::size_t Caching::release_from(const CachedPool& pool) {
-  std::vector<CachedBlock*> whole;
-  pool.for_each([&](CachedBlock* block) {
-    if (block->is_whole_segment()) whole.push_back(block);
-  });
-  std::size_t released_bytes = 0;
-  for (CachedBlock* block : whole) {
-    decide(Decision::Kind::segment_free, block->address, block->bytes, block->home->stream());
-    block->home->erase(block);
-    Request* const borrowed = segments_.find(block->address);
-    const Request request = *borrowed;
-    segments_.erase(borrowed);
-    released_bytes += request.bytes;
-    reserved_bytes_ -= request.bytes;
-    upstream_.deallocate(reinterpret_cast<void*>(block->address), request);
-    nodes_.put_back(block);
-  }
-  return released_bytes;
 }
 
 void Caching::decide(Decision::Kind kind, std::uintptr_t address, std::size_t bytes, std::uint64_t stream) {
@@ -181,10 +246,17 @@ void Caching::decide(Decision::Kind kind, std::uintptr_t address, std::size_t by
 
 std::vector<ListsFreeBlocks::FreeBlock> Caching::free_blocks() const {
   std::vector<FreeBlock> blocks;
-  for (const CachedPool* pool : {&small_, &large_})
-    pool->for_each([&](const CachedBlock* block) {
+  const auto list = [&](const CachedPool& pool) {
+    pool.for_each([&](const CachedBlock* block) {
       blocks.push_back({block->address, block->bytes, block->home->stream()});
     });
+  };
+  list(small_);
+  list(large_);
+  for (const auto& [id, pool] : pools_) {
+    list(pool->small);
+    list(pool->large);
+  }
   return blocks;
 }
 

@@ -1,5 +1,5 @@
 // What the caching allocator's bookkeeping is made of: blocks that tile a segment, and the ordered set
-// of the free ones. Built so that a cached allocate and free touch a handful of cache lines.
+// of the free ones of a stream. Built so that a cached allocate and free touch a handful of cache lines.
 #pragma once
 
 #include <algorithm>
@@ -13,23 +13,41 @@
 
 namespace drought {
 
+class CachedPool;
+class ExpandableSegment;
 class FreeBlocks;
 
-/// A part of a segment, free or lent. Blocks of one segment are linked in address order.
+/// A part of a segment. Blocks of one segment are linked in address order.
 struct CachedBlock {
   std::uintptr_t address = 0;
   std::size_t bytes = 0;
   std::uint64_t rank = 0;  ///< Breaks ties between equal sizes, before the address does.
   CachedBlock *left = nullptr, *right = nullptr;  ///< In the set of free blocks.
   CachedBlock *previous = nullptr, *next = nullptr;
-  FreeBlocks* home = nullptr;        ///< Where it goes when it is free.
-  std::uint32_t events_pending = 0;  ///< Uses on other streams that have not completed.
-  bool is_lent = false;
+  FreeBlocks* home = nullptr;            ///< Where it goes when it is free.
+  ExpandableSegment* segment = nullptr;  ///< Null for a segment of a fixed size.
+  std::uint64_t searches_before = 0;     ///< Of its pool, when it became free: its age counts from there.
+  std::uint32_t events_pending = 0;      ///< Uses on other streams that have not completed.
+  /// waiting: no longer lent, but not all uses have completed. unmapped: addresses without memory.
+  enum class State : std::uint8_t { free, lent, waiting, unmapped } state = State::free;
   bool has_stream_uses = false;
 
   bool is_whole_segment() const { return !previous && !next; }
-  /// May be merged with a neighbour that becomes free.
-  bool is_free() const { return !is_lent && events_pending == 0; }
+  bool is_free() const { return state == State::free; }
+  bool is_unmapped() const { return state == State::unmapped; }
+
+  /// Takes over the bytes and the place in the segment of a neighbour that is in no set.
+  void absorb(const CachedBlock* neighbour) {
+    if (neighbour == previous) {
+      address = neighbour->address;
+      previous = neighbour->previous;
+      if (previous) previous->next = this;
+    } else {
+      next = neighbour->next;
+      if (next) next->previous = this;
+    }
+    bytes += neighbour->bytes;
+  }
 };
 
 /// The free blocks of one stream in one pool, ordered by (bytes, rank, address).
@@ -39,8 +57,10 @@ struct CachedBlock {
 /// or two; bit maps find the next bin that is not empty.
 class FreeBlocks {
  public:
-  explicit FreeBlocks(std::uint64_t stream) : stream_(stream) {}
+  /// `pool`: whose these are, where an allocator has several.
+  explicit FreeBlocks(std::uint64_t stream, CachedPool* pool = nullptr) : pool_(pool), stream_(stream) {}
 
+  CachedPool& pool() const { return *pool_; }
   std::uint64_t stream() const { return stream_; }
 
   void insert(CachedBlock* block) {
@@ -74,11 +94,19 @@ class FreeBlocks {
         found = std::exchange(at, at->left);
       else
         at = at->right;
-    if (found) return found;
-    const std::size_t after = next_bin(bin + 1);
-    if (after == kBins) return nullptr;
-    for (found = roots_[after]; found->left;) found = found->left;
-    return found;
+    return found ? found : first_from(bin + 1);
+  }
+
+  /// The block that follows `block` in the order, or null.
+  CachedBlock* after(const CachedBlock* block) const {
+    const std::size_t bin = bin_of(block->bytes);
+    CachedBlock* found = nullptr;
+    for (CachedBlock* at = roots_[bin]; at;)
+      if (less(block, at))
+        found = std::exchange(at, at->left);
+      else
+        at = at->right;
+    return found ? found : first_from(bin + 1);
   }
 
   /// visit(CachedBlock*) for each in order. The set must not change meanwhile.
@@ -96,6 +124,14 @@ class FreeBlocks {
     if (units < 32) return units;
     const auto exponent = static_cast<std::size_t>(std::bit_width(units)) - 1;
     return (exponent - 4) * 32 + (units >> (exponent - 5) & 31);
+  }
+
+  CachedBlock* first_from(std::size_t bin) const {
+    bin = next_bin(bin);
+    if (bin == kBins) return nullptr;
+    CachedBlock* found = roots_[bin];
+    while (found->left) found = found->left;
+    return found;
   }
 
   std::size_t next_bin(std::size_t bin) const {
@@ -160,39 +196,11 @@ class FreeBlocks {
     walk(at->right, visit);
   }
 
+  CachedPool* const pool_;
   const std::uint64_t stream_;
   std::uint32_t summary_ = 0;
   std::array<std::uint64_t, kBins / 64> words_{};
   std::array<CachedBlock*, kBins> roots_{};
-};
-
-/// One pool's free blocks, stream by stream. A stream's set lives as long as the pool.
-class CachedPool {
- public:
-  explicit CachedPool(bool is_small) : is_small_(is_small) {}
-
-  bool is_small() const { return is_small_; }
-
-  FreeBlocks& of(std::uint64_t stream) {
-    if (latest_ && latest_->stream() == stream) return *latest_;
-    auto at =
-        std::lower_bound(streams_.begin(), streams_.end(), stream,
-                         [](const auto& blocks, std::uint64_t wanted) { return blocks->stream() < wanted; });
-    if (at == streams_.end() || (*at)->stream() != stream)
-      at = streams_.insert(at, std::make_unique<FreeBlocks>(stream));
-    return *(latest_ = at->get());
-  }
-
-  /// visit(CachedBlock*) in the order of the whole set: stream, bytes, rank, address.
-  template <typename Visit>
-  void for_each(Visit&& visit) const {
-    for (const auto& blocks : streams_) blocks->for_each(visit);
-  }
-
- private:
-  const bool is_small_;
-  FreeBlocks* latest_ = nullptr;
-  std::vector<std::unique_ptr<FreeBlocks>> streams_;  // By rising handle.
 };
 
 /// Block nodes, recycled.

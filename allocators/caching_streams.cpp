@@ -13,8 +13,19 @@ Caching::~Caching() {
     // The device is past use: blocks whose uses cannot be waited for are not given back.
   }
   listener_ = nullptr;
-  release_from(large_);
-  release_from(small_);
+  const auto give_back = [&](CachedPool& pool) {
+    try {
+      release_from(pool);
+    } catch (const DeviceError&) {
+      // Pages whose work cannot be waited for stay with the device.
+    }
+  };
+  give_back(large_);
+  give_back(small_);
+  for (auto& [id, pool] : pools_) {
+    give_back(pool->small);
+    give_back(pool->large);
+  }
   for (const Event event : idle_events_) (void)device_.event_destroy(event);
   for (const auto& [stream, queue] : pending_)
     for (const Pending& pending : queue) (void)device_.event_destroy(pending.event);
@@ -23,8 +34,9 @@ Caching::~Caching() {
 void Caching::record_stream(void* data, Stream stream) {
   CachedBlock** const lent = lent_.find(reinterpret_cast<std::uintptr_t>(data));
   if (!lent || (*lent)->home->stream() == stream.id) return;
-  std::vector<Stream>& streams = uses_[*lent];
-  if (std::find(streams.begin(), streams.end(), stream) == streams.end()) streams.push_back(stream);
+  std::vector<Use>& uses = uses_[*lent];
+  const auto is_known = [&](const Use& use) { return use.stream == stream; };
+  if (std::none_of(uses.begin(), uses.end(), is_known)) uses.push_back({stream, captures_ != 0});
   (*lent)->has_stream_uses = true;
 }
 
@@ -32,7 +44,7 @@ void Caching::fence(CachedBlock* block) noexcept {
   const auto uses = uses_.find(block);
   block->has_stream_uses = false;
   bool is_fenced = true;
-  for (const Stream stream : uses->second) {
+  for (const auto& [stream, in_capture] : uses->second) {
     Event event;
     ++block->events_pending;
     if (!idle_events_.empty()) {
@@ -50,7 +62,24 @@ void Caching::fence(CachedBlock* block) noexcept {
     }
   }
   uses_.erase(uses);
-  if (!is_fenced) unfenced_.push_back(block);
+  if (is_fenced) return;
+  unfenced_.push_back(block);
+  (void)device_.take_last_error();  // The wait takes care of it, so the next call need not mind it.
+}
+
+// What was used only while the capture lasted has completed with it.
+void Caching::fence_deferred() noexcept {
+  for (CachedBlock* block : std::exchange(deferred_, {})) {
+    std::vector<Use>& uses = uses_.at(block);
+    std::erase_if(uses, [](const Use& use) { return use.in_capture; });
+    if (!uses.empty()) {
+      fence(block);
+      continue;
+    }
+    uses_.erase(block);
+    block->has_stream_uses = false;
+    become_free(block);
+  }
 }
 
 void Caching::use_completed(const Pending& pending) {
@@ -61,6 +90,8 @@ void Caching::use_completed(const Pending& pending) {
 // Each queue stops at its first event that is not ready. PyTorch visits the streams in the order of a
 // hash map, which no other program can repeat; here they are visited by rising handle.
 void Caching::poll_events() {
+  if (captures_ != 0) return;
+  fence_deferred();
   for (auto queue = pending_.begin(); queue != pending_.end();) {
     auto& [stream, entries] = *queue;
     while (!entries.empty()) {
@@ -76,6 +107,7 @@ void Caching::poll_events() {
 }
 
 void Caching::wait_for_events() {
+  fence_deferred();
   if (!unfenced_.empty()) {
     const Status status = device_.synchronize();
     if (status != Status::success) throw DeviceError(status, "cudaDeviceSynchronize");

@@ -27,8 +27,9 @@ LegacyPool::Bug LegacyPool::bug_named(const std::string& word) {
   if (word == "no_flush") return Bug::no_flush;
   if (word == "drop_live") return Bug::drop_live;
   if (word == "second_retry") return Bug::second_retry;
+  if (word == "double_free") return Bug::double_free;
   throw std::invalid_argument("legacy_pool: unknown bug '" + word +
-                              "'; known: none, no_flush, drop_live, second_retry");
+                              "'; known: none, no_flush, drop_live, second_retry, double_free");
 }
 
 LegacyPool::Borrowed* LegacyPool::best_fit(const Request& request) {
@@ -89,13 +90,20 @@ void LegacyPool::deallocate(void* block, Request) noexcept {
   Borrowed* const lent = lent_.find(reinterpret_cast<std::uintptr_t>(block));
   if (!lent) {
     ++refused_frees_;
+    const auto idle = std::find_if(idle_.begin(), idle_.end(),
+                                   [&](const Borrowed& kept) { return block && kept.data == block; });
+    if (bug_ == Bug::double_free && idle != idle_.end()) keep_idle(Borrowed(*idle));
     return;
   }
   const Borrowed freed = *lent;
   lent_.erase(lent);
+  keep_idle(freed);
+}
+
+void LegacyPool::keep_idle(const Borrowed& block) noexcept {
   const auto slot = std::find_if(idle_.begin(), idle_.end(), [](const Borrowed& idle) { return !idle.data; });
-  if (slot == idle_.end()) return give_back(freed);
-  *slot = freed;
+  if (slot == idle_.end()) return give_back(block);
+  *slot = block;
 }
 
 std::size_t LegacyPool::trim() {

@@ -26,7 +26,8 @@ class LegacyPool final : public Resource, public Trims, public Retries {
   struct Options {
     bool flush_and_retry = true;
     /// none; no_flush: out of memory is final although flush_and_retry is on; drop_live: the flush
-    /// also gives back a block that is in use; second_retry: tries three times in all.
+    /// also gives back a block that is in use; second_retry: tries three times in all; double_free: a
+    /// block that is freed again becomes idle again, so that it is lent twice, as in the original.
     std::string bug = "none";
     static constexpr auto keys() {
       return std::tuple{key("flush_and_retry", &Options::flush_and_retry), key("bug", &Options::bug)};
@@ -53,7 +54,7 @@ class LegacyPool final : public Resource, public Trims, public Retries {
   std::size_t refused_frees() const { return refused_frees_; }
 
  private:
-  enum class Bug { none, no_flush, drop_live, second_retry };
+  enum class Bug { none, no_flush, drop_live, second_retry, double_free };
   struct Borrowed {
     void* data = nullptr;
     Request request{};  ///< As upstream was asked, so request.bytes is llama.cpp's actual_size.
@@ -67,6 +68,7 @@ class LegacyPool final : public Resource, public Trims, public Retries {
   std::size_t release_idle() noexcept;
   void release_oldest_lent() noexcept;
   void give_back(const Borrowed& block) noexcept;
+  void keep_idle(const Borrowed& block) noexcept;
 
   Resource& upstream_;
   Device& device_;

@@ -6,6 +6,7 @@
 #include <string>
 #include <tuple>
 
+#include "harness/memory/address_table.hpp"
 #include "harness/memory/bytes.hpp"
 #include "harness/memory/resource.hpp"
 #include "harness/scenario/key.hpp"
@@ -29,22 +30,33 @@ class Limit final : public Resource {
     if (request.bytes > capacity_bytes_ - live_bytes_)
       throw OutOfMemory(request,
                         format_bytes(live_bytes_) + " of " + format_bytes(capacity_bytes_) + " are lent");
+    lent_.reserve_one();
     void* const block = upstream_.allocate(request);
+    lent_.insert(reinterpret_cast<std::uintptr_t>(block), request.bytes);
     live_bytes_ += request.bytes;
     return block;
   }
 
+  /// A block that is not lent is left alone: it would make room that is not there.
   void deallocate(void* block, Request request) noexcept override {
-    live_bytes_ -= request.bytes;
+    std::size_t* const bytes = lent_.find(reinterpret_cast<std::uintptr_t>(block));
+    if (!bytes) {
+      ++refused_frees_;
+      return;
+    }
+    live_bytes_ -= *bytes;
+    lent_.erase(bytes);
     upstream_.deallocate(block, request);
   }
 
   std::size_t live_bytes() const { return live_bytes_; }
+  std::size_t refused_frees() const { return refused_frees_; }
 
  private:
   Resource& upstream_;
   const std::size_t capacity_bytes_;
-  std::size_t live_bytes_ = 0;
+  AddressTable<std::size_t> lent_;  ///< From a block to its bytes.
+  std::size_t live_bytes_ = 0, refused_frees_ = 0;
 };
 
 }  // namespace drought

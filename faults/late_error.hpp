@@ -25,7 +25,8 @@ class LateError final : public Fault {
   explicit LateError(Options options) : error_(error_called(options.error)) {}
 
   bool can_strike(Site site) const override {
-    return site != Site::allocate && !gives_back(site) && documented(site, error_) != Status::success;
+    return site != Site::allocate && !gives_back(site) && !belongs_to_a_graph(site) &&
+           documented(site, error_) != Status::success;
   }
   void strike(Call& call, Scene& scene) override {
     const Status error = documented(call.site, error_);
@@ -57,6 +58,12 @@ class LateError final : public Fault {
   }
 
  private:
+  // What is being recorded is its caller's alone: nobody else can make or end it.
+  static bool belongs_to_a_graph(Site site) {
+    return site == Site::cudaStreamBeginCapture || site == Site::cudaStreamEndCapture ||
+           site == Site::cudaGraphInstantiate;
+  }
+
   /// Something that the fault's own call has made in place of the struck one.
   struct Made {
     Device* device;
@@ -66,7 +73,8 @@ class LateError final : public Fault {
     std::uint64_t id = 0;
     void give_back() const {
       Status ignored = Status::success;  // The context may be lost by then.
-      if (site == Site::cudaMalloc) ignored = device->free(data);
+      const bool freed = site == Site::cudaMalloc || site == Site::cudaMallocManaged;
+      if (freed || site == Site::cudaMallocAsync) ignored = device->free(data);
       if (site == Site::cudaMallocHost) ignored = device->free_host(data);
       if (site == Site::cuMemCreate) ignored = device->mem_release({id});
       if (site == Site::cuMemAddressReserve) ignored = device->address_free(data, bytes);
@@ -93,6 +101,12 @@ class LateError final : public Fault {
     switch (call.site) {
       case Site::cudaMalloc:
         status = device.malloc(made.data, call.bytes);
+        break;
+      case Site::cudaMallocAsync:
+        status = device.malloc_async(made.data, call.bytes, call.stream);
+        break;
+      case Site::cudaMallocManaged:
+        status = device.malloc_managed(made.data, call.bytes);
         break;
       case Site::cudaMallocHost:
         status = device.malloc_host(made.data, call.bytes);

@@ -1,7 +1,7 @@
 // What attention kernels are judged by: a float64 oracle that takes rows, not layouts, with the error that a
 // kernel of a given type may make at each element; and the judge of a whole output.
 //
-// The tolerance. Let u be the unit roundoff of the type (2^-9 for bf16, 2^-24 for fp32) and e = 2^-24 that of
+// The tolerance. Let u be the unit roundoff of the type (2^-8 for bf16, 2^-24 for fp32) and e = 2^-24 that of
 // the accumulators. A kernel weighs value j by w_j(1 + d_j), where w_j = 2^(s_j - max). |d_j| is at most
 //   u                          the weight is rounded to the type for the product with V,
 //   2^-21                      exp2 within 2 ulp, twice: once for the weight, once while rescaling,

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -14,19 +15,11 @@
 #include "harness/simt/launch.hpp"
 #include "kernels/attention.hpp"
 #include "kernels/oracle.hpp"
+#include "kernels/prefill_arguments.hpp"
 #include "kernels/shape.hpp"
+#include "kernels/sm90/bodies.hpp"
 
 namespace drought {
-
-template <typename T>
-struct PrefillArguments {
-  const T *q, *k, *v;  // q [batch][queries][heads][head_dim], k and v [batch][keys][kv_heads][head_dim].
-  T* out;              // As q.
-  int queries, keys;   // keys = prefix + queries.
-  int heads, kv_heads;
-  float scale_log2;
-  bool causal;
-};
 
 template <typename T, int head_dim>
 struct PrefillBlock {
@@ -96,11 +89,14 @@ class PrefillAttention final : public Kernel {
     std::size_t heads = 4, kv_heads = 1;
     std::size_t head_dim = 64;
     bool causal = true;
+    /// Which body runs on a GPU: "hopper", "portable", or "best", the first of them that the shape and the
+    /// chip allow. Simulated threads run the portable one.
+    std::string body = "best";
     static constexpr auto keys() {
-      return std::tuple{key("type", &Shape::type),         key("batch", &Shape::batch),
-                        key("queries", &Shape::queries),   key("prefix", &Shape::prefix),
-                        key("heads", &Shape::heads),       key("kv_heads", &Shape::kv_heads),
-                        key("head_dim", &Shape::head_dim), key("causal", &Shape::causal)};
+      return std::tuple{
+          key("type", &Shape::type),         key("batch", &Shape::batch),   key("queries", &Shape::queries),
+          key("prefix", &Shape::prefix),     key("heads", &Shape::heads),   key("kv_heads", &Shape::kv_heads),
+          key("head_dim", &Shape::head_dim), key("causal", &Shape::causal), key("body", &Shape::body)};
     }
   };
 
@@ -118,6 +114,11 @@ class PrefillAttention final : public Kernel {
     require(shape.batch <= grid_rows_max, "batch is more than a grid's 65535");
     require(shape.queries <= tokens_max && shape.prefix <= tokens_max - shape.queries,
             "prefix and queries are more than 2^30 tokens");
+    require(shape.body == "best" || shape.body == "hopper" || shape.body == "portable",
+            "unknown body '" + shape.body + "'; known: best, hopper, portable");
+    hopper_ = shape.body != "portable" && shape.type == "bf16" &&
+              sm90::has_prefill(static_cast<int>(shape.head_dim));
+    require(hopper_ || shape.body != "hopper", "the hopper body takes bf16 with head_dim 64 or 128");
     element_bytes_ = element_bytes(shape.type);
     query_bytes_ = checked_product("q of prefill_attention",
                                    {shape.batch, shape.queries, shape.heads, shape.head_dim, element_bytes_});
@@ -154,7 +155,12 @@ class PrefillAttention final : public Kernel {
     return {{.name = "q", .bytes = query_bytes_},
             {.name = "k", .bytes = key_bytes_},
             {.name = "v", .bytes = key_bytes_},
-            {.name = "out", .bytes = query_bytes_, .role = Part::Role::output}};
+            {.name = "out", .bytes = query_bytes_, .role = Part::Role::output},
+            {.name = "next_tile",
+             .bytes = hopper_ ? sizeof(unsigned) : 0,
+             .role = Part::Role::workspace,
+             .zeroed = true,
+             .payload = false}};
   }
 
   void fill(std::size_t index, std::uint64_t seed, std::span<std::byte> out) const override {
@@ -162,6 +168,8 @@ class PrefillAttention final : public Kernel {
   }
 
   Status launch(Device& device, Stream stream, std::span<void* const> parts) const override {
+    const bool is_hopper = device.profile().shared_bytes_max >= sm90::prefill_shared_bytes;
+    if (hopper_ && (is_hopper || shape_.body == "hopper")) return launch_hopper(device, stream, parts);
     return with_variant<64, 128>(shape_.type, shape_.head_dim, [&](auto element, auto head_dim) {
       return launch_as<decltype(element), head_dim()>(device, stream, parts);
     });
@@ -201,39 +209,84 @@ class PrefillAttention final : public Kernel {
   }
 
  private:
+  template <typename T>
+  PrefillArguments<T> arguments_of(std::span<void* const> parts) const {
+    return {.q = static_cast<const T*>(parts[0]),
+            .k = static_cast<const T*>(parts[1]),
+            .v = static_cast<const T*>(parts[2]),
+            .out = static_cast<T*>(parts[3]),
+            .queries = static_cast<int>(shape_.queries),
+            .keys = static_cast<int>(shape_.prefix + shape_.queries),
+            .heads = static_cast<int>(shape_.heads),
+            .kv_heads = static_cast<int>(shape_.kv_heads),
+            .scale_log2 = scale_log2_of(shape_.head_dim),
+            .causal = shape_.causal};
+  }
+
+  std::array<Operand, 5> operands_of(std::span<void* const> parts) const {
+    return {{{"q", parts[0], query_bytes_, Access::read},
+             {"k", parts[1], key_bytes_, Access::read},
+             {"v", parts[2], key_bytes_, Access::read},
+             {"out", parts[3], query_bytes_, Access::write},
+             {"next_tile", parts[4], hopper_ ? sizeof(unsigned) : 0, Access::read_write}}};
+  }
+
+  /// The portable blocks over `arguments`; the rest of the launch is as in `outer`.
+  template <typename T, int head_dim>
+  static Launch portable(const PrefillArguments<T>& arguments, int batch, const Launch& outer) {
+    using Block = PrefillBlock<T, head_dim>;
+    const Bodies bodies = bodies_of<PrefillVariants, Block>();
+    const auto blocks = (arguments.queries + Block::Tiles::rows - 1) / Block::Tiles::rows;
+    Launch launch = outer;
+    launch.grid = {static_cast<unsigned>(blocks), static_cast<unsigned>(arguments.heads),
+                   static_cast<unsigned>(batch)};
+    launch.block = {Block::threads_max};
+    launch.shared_bytes = Block::Tiles::bytes;
+    launch.arguments = &arguments;
+    launch.arguments_bytes = sizeof arguments;
+    launch.host = bodies.host;
+    launch.cuda = bodies.cuda;
+    return launch;
+  }
+
   template <typename T, int head_dim>
   Status launch_as(Device& device, Stream stream, std::span<void* const> parts) const {
-    using Block = PrefillBlock<T, head_dim>;
-    const PrefillArguments<T> arguments{.q = static_cast<const T*>(parts[0]),
-                                        .k = static_cast<const T*>(parts[1]),
-                                        .v = static_cast<const T*>(parts[2]),
-                                        .out = static_cast<T*>(parts[3]),
-                                        .queries = static_cast<int>(shape_.queries),
-                                        .keys = static_cast<int>(shape_.prefix + shape_.queries),
-                                        .heads = static_cast<int>(shape_.heads),
-                                        .kv_heads = static_cast<int>(shape_.kv_heads),
-                                        .scale_log2 = scale_log2_of(head_dim),
-                                        .causal = shape_.causal};
-    const Operand operands[] = {{"q", parts[0], query_bytes_, Access::read},
-                                {"k", parts[1], key_bytes_, Access::read},
-                                {"v", parts[2], key_bytes_, Access::read},
-                                {"out", parts[3], query_bytes_, Access::write}};
-    const Bodies bodies = bodies_of<PrefillVariants, Block>();
-    const auto blocks = (shape_.queries + Block::Tiles::rows - 1) / Block::Tiles::rows;
+    const PrefillArguments<T> arguments = arguments_of<T>(parts);
+    const auto operands = operands_of(parts);
+    return device.launch(
+        portable<T, head_dim>(arguments, static_cast<int>(shape_.batch),
+                              {.kernel = kernel_name, .stream = stream, .operands = operands}));
+  }
+
+  Status launch_hopper(Device& device, Stream stream, std::span<void* const> parts) const {
+    const sm90::PrefillArguments arguments{.of = arguments_of<bf16>(parts),
+                                           .batch = static_cast<int>(shape_.batch),
+                                           .head_dim = static_cast<int>(shape_.head_dim),
+                                           .next_tile = static_cast<unsigned*>(parts[4])};
+    const auto operands = operands_of(parts);
     return device.launch({.kernel = kernel_name,
-                          .grid = {static_cast<unsigned>(blocks), static_cast<unsigned>(shape_.heads),
-                                   static_cast<unsigned>(shape_.batch)},
-                          .block = {Block::threads_max},
-                          .shared_bytes = Block::Tiles::bytes,
+                          .grid = {static_cast<unsigned>(device.profile().sm_count)},
+                          .block = {sm90::prefill_threads},
+                          .shared_bytes = sm90::prefill_shared_bytes,
                           .stream = stream,
                           .operands = operands,
                           .arguments = &arguments,
                           .arguments_bytes = sizeof arguments,
-                          .host = bodies.host,
-                          .cuda = bodies.cuda});
+                          .host = shape_.head_dim == 64 ? run_portable<64> : run_portable<128>,
+                          .cuda = sm90::prefill_body});
+  }
+
+  /// The hopper launch as simulated threads run it: the portable blocks over the same operands.
+  template <int head_dim>
+  static Status run_portable(const Launch& hopper) {
+    sm90::PrefillArguments given;
+    std::memcpy(&given, hopper.arguments, sizeof given);
+    const Launch launch = portable<bf16, head_dim>(given.of, given.batch, hopper);
+    return launch.host(launch);
   }
 
   Shape shape_;
+  bool hopper_ = false;
   std::size_t element_bytes_ = 0, query_bytes_ = 0, key_bytes_ = 0;
 };
 

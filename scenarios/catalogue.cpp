@@ -5,11 +5,15 @@
 #include "kernels/catalogue.hpp"
 #include "scenarios/allocators/churn.hpp"
 #include "scenarios/allocators/growing_map.hpp"
+#include "scenarios/allocators/graph_scratch.hpp"
+#include "scenarios/allocators/overrun.hpp"
+#include "scenarios/allocators/paged_serving.hpp"
 #include "scenarios/auto_profile/auto_profile.hpp"
 #include "scenarios/kernels/single_kernel.hpp"
 #include "scenarios/kernels/stray_read.hpp"
 #include "scenarios/legacy_pool/pool_attention.hpp"
 #include "scenarios/legacy_pool/pool_decode.hpp"
+#include "scenarios/reports/script.hpp"
 #include "scenarios/span_cover/span_map.hpp"
 
 namespace drought {
@@ -24,13 +28,19 @@ constexpr WorkloadEntry kWorkloads[] = {
     workload<Churn>("churn", "random sizes and lifetimes, contents verified"),
     workload<GrowingMap>("growing_map",
                          "a buffer that grows in place by mapping pages, as expandable segments do"),
+    workload<PagedServing>("paged_serving",
+                           "sequences share, fork, grow and are preempted on vLLM's KV blocks"),
+    workload<GraphScratch>("graph_scratch", "decoder layers planned ahead in growing batches, as ggml does"),
     workload<AutoProfile>("auto_profile",
                           "probe, size, rebuild and validate a server's KV cache, with bounded retries"),
+    workload<Overrun>("overrun",
+                      "a kernel touches one element beside its buffer, and nothing judges the launch"),
     workload<StrayRead>("stray_read", "a kernel reads a buffer that was freed"),
     workload<SingleKernel>("single_kernel",
                            "one kernel against its oracle on memory of the resource under test"),
     workload<PoolAttention>("pool_attention", "decode attention on scratch of a pool that flushes under it"),
     workload<PoolDecode>("pool_decode", "llama.cpp's scratch of a growing context, replayed through a pool"),
+    workload<Script>("script", "a list of steps: a report of running out of memory, re-enacted"),
     workload<SpanMapWorkload>("span_map", "a model file of which only some layers' spans may be touched"),
 };
 

@@ -17,13 +17,14 @@ namespace drought {
 /// Passes everything on. Sound; the defects derive from it.
 class PassesOn : public Resource {
  public:
-  PassesOn(Resource& upstream, Device&) : upstream_(upstream) {}
+  PassesOn(Resource& upstream, Device& device) : upstream_(upstream), device_(device) {}
   void* allocate(Request request) override { return upstream_.allocate(request); }
   void deallocate(void* block, Request request) noexcept override { upstream_.deallocate(block, request); }
 
  protected:
   static void* shifted(void* block, std::size_t bytes) { return static_cast<std::byte*>(block) + bytes; }
   Resource& upstream_;
+  Device& device_;
 };
 
 class Misaligns final : public PassesOn {
@@ -226,8 +227,10 @@ class LeaksWhenRefused final : public PassesOn {
     return block;
   }
   void deallocate(void* block, Request request) noexcept override {
-    upstream_.deallocate(headers_.at(block), header_request());
-    headers_.erase(block);
+    const auto header = headers_.find(block);
+    if (header == headers_.end()) return;
+    upstream_.deallocate(header->second, header_request());
+    headers_.erase(header);
     upstream_.deallocate(block, request);
   }
 

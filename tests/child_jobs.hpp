@@ -14,6 +14,10 @@ int run_act(std::istream& input, std::ostream& record);
 /// a GPU.
 int run_cuda_case(std::istream& input, std::ostream& record);
 
+/// Does the case of guard_cases() that its input names after "host" or "cuda", on a fresh device of that
+/// lane; the record is what came of it. 77 without a GPU.
+int run_guard_case(std::istream& input, std::ostream& record);
+
 /// Runs the row of the semantics table whose index it is given on a fresh cuda device; the record is what
 /// differed, "" if nothing did. 77 without a GPU.
 int run_semantics_row(std::istream& input, std::ostream& record);

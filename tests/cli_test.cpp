@@ -52,6 +52,8 @@ constexpr const char* kGood =
 constexpr const char* kCudaOnly =
     "title = 'cuda'\n[device]\nlanes = ['cuda']\n[workload]\nkind = 'churn'\nallocations = 5\n";
 
+const std::string kStacks = source_path("tests/data/stacks.pickle");
+
 class Cli : public testing::Test {
  protected:
   /// The exit code; the output is in output_.
@@ -99,7 +101,7 @@ TEST_F(Cli, AnswersSeventySevenWhenNothingRan) {
 
 struct WrongWord {
   const char* name;
-  const char* arguments;  ///< FILE stands for a scenario that is in order.
+  const char* arguments;  ///< FILE stands for a scenario that is in order, TRACE for a snapshot.
   const char* says;
 };
 
@@ -111,6 +113,8 @@ TEST_P(CliMistake, IsAnsweredWithTwoAndOneLine) {
   std::string arguments = GetParam().arguments;
   if (const auto at = arguments.find("FILE"); at != std::string::npos)
     arguments.replace(at, 4, folder_.file("good.toml", kGood));
+  for (auto at = arguments.find("TRACE"); at != std::string::npos; at = arguments.find("TRACE"))
+    arguments.replace(at, 5, kStacks);
   EXPECT_EQ(run(arguments), 2) << output_;
   EXPECT_THAT(output_, HasSubstr(GetParam().says));
   EXPECT_THAT(output_, testing::ContainsRegex("(^|\n)drought: [^\n]*\n$")) << "one line, the last";
@@ -129,6 +133,20 @@ INSTANTIATE_TEST_SUITE_P(
         WrongWord{"MissingFile", "run no/such.toml", "no/such.toml: there is no such file or folder"},
         WrongWord{"UnknownFault", "sweep FILE --fault gremlin", "'gremlin'; known: out_of_memory"},
         WrongWord{"UnknownSite", "sweep FILE --site cudaMaloc", "'cudaMaloc'; known: cudaMalloc"},
+        WrongWord{"ReplayOfNoTrace", "replay FILE", "offset 0: no known kind of trace; known: a pickle of"},
+        WrongWord{"ReplayOfNoFile", "replay no/such", "no/such: cannot be opened"},
+        WrongWord{"ReplayThroughUnknownAllocator", "replay FILE --allocator malloc",
+                  "unknown allocator 'malloc'; known: direct"},
+        WrongWord{"CapacityThatIsNoSize", "replay FILE --capacity 1.5.2GiB", "--capacity: size '1.5.2GiB'"},
+        WrongWord{"CapacityInAnUnknownUnit", "replay FILE --capacity 1.5GB", "known: B, KiB, MiB"},
+        WrongWord{"CapacityOfNothing", "replay FILE --capacity 0GiB", "outside 1 B to 64 TiB"},
+        WrongWord{"SettingWithoutAValue", "replay FILE --set slab_bytes", "'slab_bytes' is not key=value"},
+        WrongWord{"SettingThatIsNoToml", "replay FILE --set slab_bytes=[1", "--set:1:"},
+        WrongWord{"UnknownSetting", "replay TRACE --allocator bump --set a=1 --set slap_bytes=1GiB",
+                  "--set:1:1: unknown key 'a'; known: slab_bytes"},
+        WrongWord{"TwoTracesIntoOneFile", "replay TRACE TRACE --write-snapshot /tmp/x", "there are 2"},
+        WrongWord{"SnapshotThatCannotBeWritten", "replay TRACE --write-snapshot /no/such/folder/x",
+                  "/no/such/folder/x: cannot be written"},
         WrongWord{"UnknownList", "list alocators", "'alocators'; known: devices, allocators"},
         WrongWord{"ReportThatCannotBeWritten", "list devices --json /no/such/folder/x.json",
                   "/no/such/folder/x.json: cannot be written"}),
@@ -180,6 +198,44 @@ TEST_F(Cli, SweepsEveryPointAndWritesItsCounts) {
   EXPECT_GT(result.at("points"), 10);
   EXPECT_EQ(result.at("struck"), result.at("points").get<int>() * 2);
   EXPECT_TRUE(result.at("failures").empty());
+}
+
+TEST_F(Cli, ReplaysDecisionForDecisionOrAsksWhatIf) {
+  const std::string out = folder_.path("out.json");
+  ASSERT_EQ(run("replay " + kStacks + " --json " + out), 0) << output_;
+  EXPECT_THAT(output_, HasSubstr("0 differences"));
+  EXPECT_GT(json(out).at("results").at(0).at("compared"), 200);
+  ASSERT_EQ(run("replay " + kStacks + " --allocator direct --find-capacity --json " + out), 0) << output_;
+  const auto result = json(out).at("results").at(0);
+  EXPECT_EQ(result.at("compared"), 0);
+  EXPECT_TRUE(result.at("differences").is_null());
+  EXPECT_EQ(result.at("fits"), true);
+  EXPECT_TRUE(result.at("first_refusal").is_null());
+  EXPECT_GE(result.at("least_capacity_bytes"), result.at("peak_live_bytes"));
+  for (const char* key : {"peak", "driver_calls", "granularity_bytes", "capacity_bytes", "allocator"})
+    EXPECT_TRUE(result.contains(key)) << key;
+}
+
+TEST_F(Cli, AnswersOneWhenATraceDoesNotFitTheCapacityAndSaysWhere) {
+  const std::string out = folder_.path("out.json");
+  EXPECT_EQ(run("replay " + kStacks + " --capacity 62.5MiB --json " + out), 1) << output_;
+  EXPECT_THAT(output_, HasSubstr("does not fit"));
+  const auto result = json(out).at("results").at(0);
+  EXPECT_EQ(result.at("capacity_bytes"), 125 << 19);
+  for (const char* key :
+       {"event", "request_bytes", "free_bytes", "idle_bytes", "largest_hole_bytes", "shortage"})
+    EXPECT_TRUE(result.at("first_refusal").contains(key)) << key;
+}
+
+TEST_F(Cli, WritesWhatAnAllocatorDidAsASnapshotAndATimeline) {
+  const std::string snapshot = folder_.path("s.pickle"), chrome = folder_.path("c.json");
+  ASSERT_EQ(run("replay " + kStacks + " --allocator bump --set slab_bytes=1GiB --write-snapshot " + snapshot +
+                " --write-chrome " + chrome),
+            0)
+      << output_;
+  EXPECT_TRUE(json(chrome).contains("traceEvents"));
+  ASSERT_EQ(run("replay " + snapshot + " --allocator direct"), 0) << output_;
+  EXPECT_THAT(output_, HasSubstr("peak live 74.07 MiB"));
 }
 
 TEST_F(Cli, ListsWhatThereIsALineEach) {

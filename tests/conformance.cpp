@@ -83,7 +83,8 @@ std::string ChainRig::first_violation() const {
   return violations.empty() ? "" : violations.front().text;
 }
 
-void Tenant::allocate(const Request& request) {
+void Tenant::allocate(Request request) {
+  request.bytes = std::min(request.bytes, chain_.request_bytes_max());
   const auto begin = reinterpret_cast<std::uintptr_t>(chain_.memory().allocate(request));
   const std::string which =
       std::to_string(request.bytes) + " B at alignment " + std::to_string(request.alignment);

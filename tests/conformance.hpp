@@ -54,6 +54,11 @@ class ChainRig {
   /// Null when the allocator keeps nothing.
   Trims* trims() { return dynamic_cast<Trims*>(allocator_.get()); }
   Stream stream(std::size_t i) const { return i % 2 == 0 ? Stream{} : second_; }
+  /// The largest request that the allocator serves; 2^62 unless it says less.
+  std::size_t request_bytes_max() const {
+    const auto* const least = dynamic_cast<const LendsUpTo*>(allocator_.get());
+    return least ? least->request_bytes_max() : std::size_t{1} << 62;
+  }
   /// Bytes that the allocator has borrowed and not given back.
   std::size_t borrowed_bytes();
   /// Blocks borrowed so far, counted from the first call on.
@@ -75,8 +80,9 @@ class Tenant {
   explicit Tenant(ChainRig& chain) : chain_(chain) { chain.start(); }
   ~Tenant() { free_all(); }
 
-  /// Throws what the allocator throws. `mistake()` says what was wrong with an answer.
-  void allocate(const Request& request);
+  /// Throws what the allocator throws. `mistake()` says what was wrong with an answer. An allocator that
+  /// lends up to a size only is asked for no more than that.
+  void allocate(Request request);
   /// Frees the `which`th live block, modulo their number; nothing when none lives.
   void free(std::size_t which);
   void free_all();

@@ -42,7 +42,8 @@ class DeviceMemory {
   void run() {
     for (std::size_t i = 0; i < plan_.size(); ++i) {
       if (plan_[i].bytes == 0) continue;
-      if (plan_[i].role != Part::Role::input) std::fill(host_[i].begin(), host_[i].end(), std::byte{0xff});
+      const std::byte filling{plan_[i].zeroed ? std::uint8_t{0} : std::uint8_t{0xff}};
+      if (plan_[i].role != Part::Role::input) std::fill(host_[i].begin(), host_[i].end(), filling);
       ASSERT_EQ(device_.memcpy(lent_[i], host_[i].data(), plan_[i].bytes), Status::success);
     }
     ASSERT_EQ(kernel_.launch(device_, {}, lent_), Status::success) << host_launch_report();
@@ -116,6 +117,29 @@ TEST(KernelsOnTheGpu, AgreeWithTheirOraclesOverManyTiles) {
     expect_right_twice(*device, VisionAttention({.type = type, .cu_seqlens = {0, 900, 900, 964, 1500}}),
                        std::string("vision ") + type);
   }
+}
+
+TEST(KernelsOnTheGpu, HopperPrefillAgreesWithTheOracleAtTheEdgesOfItsTiles) {
+  std::string why_not;
+  const auto device = device_of(Lane::cuda, why_not);
+  if (!device) GTEST_SKIP() << why_not;
+  for (const std::size_t head_dim : {64, 128})
+    for (const bool causal : {false, true})
+      for (const std::size_t queries : {1, 127, 193, 385})
+        for (const std::size_t prefix : {0, 577}) {
+          const std::string text = "head_dim " + std::to_string(head_dim) + (causal ? " causal " : " full ") +
+                                   std::to_string(queries) + " + " + std::to_string(prefix);
+          expect_right_twice(*device,
+                             PrefillAttention({.batch = 2,
+                                               .queries = queries,
+                                               .prefix = prefix,
+                                               .heads = 3,
+                                               .kv_heads = 1,
+                                               .head_dim = head_dim,
+                                               .causal = causal,
+                                               .body = "hopper"}),
+                             text);
+        }
 }
 
 }  // namespace

@@ -35,7 +35,7 @@ class LedgerTest : public testing::Test {
  protected:
   /// What the ledger says against a launch that reads this operand; empty when it may run.
   std::string objection(const void* data, std::size_t bytes, Site site = Site::launch) {
-    const Operand operands[] = {{"kv", data, bytes, Access::read}};
+    const Operand operands[] = {{"kv", data, bytes, Access::read, site == Site::cudaMemcpy}};
     Call call{.site = site, .operands = operands, .kernel = "decode"};
     const std::size_t before = record_.violations.size();
     ledger_.judge(call);

@@ -236,8 +236,9 @@ TEST(LegacyPool, RefusesAnUnknownBugAndNamesTheKnownOnes) {
     Bench bench(1_GiB, {.bug = "flush"});
     FAIL();
   } catch (const std::invalid_argument& error) {
-    EXPECT_STREQ(error.what(),
-                 "legacy_pool: unknown bug 'flush'; known: none, no_flush, drop_live, second_retry");
+    EXPECT_STREQ(
+        error.what(),
+        "legacy_pool: unknown bug 'flush'; known: none, no_flush, drop_live, second_retry, double_free");
   }
 }
 
@@ -260,6 +261,13 @@ TEST(LegacyPool, DoesWithEachBugWhatItsNameSays) {
   press(second_retry);
   EXPECT_EQ(second_retry.device.mallocs(), 5u);
   EXPECT_EQ(second_retry.pool.flushes(), 2u);
+
+  Bench double_free(100_MiB, {.bug = "double_free"});
+  void* const twice = double_free.take(1_MiB);
+  double_free.give(twice, 1_MiB);
+  double_free.give(twice, 1_MiB);
+  EXPECT_EQ(double_free.take(1_MiB), twice);
+  EXPECT_EQ(double_free.take(1_MiB), twice) << "one address, two owners";
 
   Bench drop_live(100_MiB, {.bug = "drop_live"});
   void* lent = press(drop_live);

@@ -42,7 +42,8 @@ class MutantDevice final : public PlainDevice {
 
 template <int skipped>
 Status run_mutant() {
-  const PrefillAttention kernel({.queries = 150, .heads = 1, .kv_heads = 1, .causal = false});
+  const PrefillAttention kernel(
+      {.queries = 150, .heads = 1, .kv_heads = 1, .causal = false, .body = "portable"});
   KernelMemory memory(kernel, 4);
   MutantDevice<skipped> device;
   return memory.launch_on(device, 9);

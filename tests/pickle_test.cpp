@@ -179,6 +179,45 @@ TEST(Pickle, SharesWhatAMemoBombRepeatsInsteadOfCopyingIt) {
   EXPECT_EQ(document.root().size(), 61u);
 }
 
+/// A string that makes room for the values of a file, which may take a multiple of its size.
+std::string ballast() { return "X" + little_endian(2'000'000, 4) + std::string(2'000'000, 'x'); }
+
+TEST(Pickle, LetsGoOfWhatWasReadAndKeepsWhatBackReferencesReach) {
+  // The first of a list of 50,000 pairs, and every thousandth, is referred to again at the end.
+  std::string list = "](";
+  for (int i = 0; i < 50'000; ++i) {
+    list += "M" + little_endian(static_cast<std::uint64_t>(i), 2) + "K\x07\x86";
+    if (i % 1000 == 0) list += "\x94";
+  }
+  list += "e](";
+  for (int i = 0; i < 50; ++i) list += "h" + bytes({i});
+  Document document = Document::parse("t", kProtocol4 + list + "e" + ballast() + "\x87.");
+  std::vector<Value> lists, pairs, again;
+  document.root().for_each([&](Value item) { lists.push_back(item); });
+  lists[0].for_each([&](Value item) { pairs.push_back(item); });
+  lists[1].for_each([&](Value item) { again.push_back(item); });
+  EXPECT_EQ(document.released_bytes(), 0u);
+  document.release_between(pairs.front(), pairs.back());
+  EXPECT_FALSE(document.root().exists());
+  EXPECT_GT(document.released_bytes(), 0u) << "the pairs take over two megabytes";
+  ASSERT_EQ(again.size(), 50u);
+  for (std::size_t i = 0; i < 50; ++i) {
+    std::vector<std::uint64_t> numbers;
+    again[i].for_each([&](Value item) { numbers.push_back(item.integer_bits()); });
+    EXPECT_THAT(numbers, testing::ElementsAre(i * 1000, 7)) << i;
+  }
+}
+
+TEST(Pickle, LetsGoOfNothingWhereADeepContainerIsReferredTo) {
+  std::string list = "](" + ballast() + "]\x94]a";
+  for (int i = 0; i < 50'000; ++i) list += "K\x01K\x07\x86";
+  Document document = Document::parse("t", kProtocol4 + list + "h" + bytes({0}) + "e.");
+  std::vector<Value> items;
+  document.root().for_each([&](Value item) { items.push_back(item); });
+  document.release_between(items.front(), items[40'000]);
+  EXPECT_EQ(document.released_bytes(), 0u);
+}
+
 TEST(Pickle, RefusesValuesThatTakeFarMoreMemoryThanTheirFile) {
   std::string tuples = "(";
   for (int i = 0; i < 4000; ++i) tuples += "(" + std::string(1000, ']') + "t";

@@ -1,5 +1,7 @@
 #include "tests/semantics.hpp"
 
+#include <vector>
+
 #include "tests/probe.hpp"
 
 namespace drought {
@@ -33,10 +35,22 @@ void warm_up(Device& device) {
   if (!warm) throw DeviceError(device.peek_last_error(), "the first launch");
 }
 
-std::size_t semantics_row_count() { return malloc_rows().size() + vmm_rows().size() + other_rows().size(); }
+namespace {
+
+std::vector<std::span<const SemanticsRow>> tables() {
+  return {malloc_rows(), vmm_rows(), other_rows(), pool_rows(), graph_rows()};
+}
+
+}  // namespace
+
+std::size_t semantics_row_count() {
+  std::size_t count = 0;
+  for (const auto rows : tables()) count += rows.size();
+  return count;
+}
 
 const SemanticsRow* semantics_row(std::size_t index) {
-  for (const auto rows : {malloc_rows(), vmm_rows(), other_rows()}) {
+  for (const auto rows : tables()) {
     if (index < rows.size()) return &rows[index];
     index -= rows.size();
   }

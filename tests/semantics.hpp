@@ -16,12 +16,16 @@ struct SemanticsRow {
   std::string_view expected;  ///< Words for statuses, joined by ", ": "Success, InvalidValue".
   std::string (*observe)(Device& device);
   bool kills_context = false;  ///< Every later call on the device fails.
+  bool reads_payload = false;  ///< Has no meaning on a device that does not compute.
 };
 
-/// cudaMalloc and cudaFree · VMM · launches, pinned and registered host memory.
+/// cudaMalloc and cudaFree · VMM · launches, pinned and registered host memory · the stream-ordered pool
+/// and managed memory · capture and graphs.
 std::span<const SemanticsRow> malloc_rows();
 std::span<const SemanticsRow> vmm_rows();
 std::span<const SemanticsRow> other_rows();
+std::span<const SemanticsRow> pool_rows();
+std::span<const SemanticsRow> graph_rows();
 
 /// Row `index` of all tables one after the other; null past the last.
 const SemanticsRow* semantics_row(std::size_t index);

@@ -19,6 +19,8 @@ class EverySemanticsRow : public testing::TestWithParam<std::tuple<std::size_t, 
 
 TEST_P(EverySemanticsRow, HoldsOnTheSimulatedDevice) {
   const auto [index, work, seed] = GetParam();
+  if (work == Work::shapes && semantics_row(index)->reads_payload)
+    GTEST_SKIP() << "no payload in shapes mode";
   const auto device = make_host_device(profile_named("h200"), {.work = work, .seed = seed});
   EXPECT_EQ(run_row(*semantics_row(index), *device), "");
 }

@@ -104,13 +104,12 @@ TEST(Snapshot, RefusesARecordOfMoreFieldsThanAnyRecorderWritesAndAThousandStream
     events += "}(" + key("action") + key("alloc") + key("addr") + "K\x40" + key("size") + "K\x10" +
               key("stream") + "M" + static_cast<char>(i & 255) + static_cast<char>(i >> 8) + "u";
   EXPECT_EQ(refusal_of(snapshot_with(events)),
-            "t: device_traces[0][1025].stream: more than 1024 different streams");
+            "t: device_traces[0][1024].stream: more than 1024 different streams");
 }
 
 TEST(Snapshot, WithADamagedByteIsRefusedOrReplayedButNeverACrash) {
   const std::string whole = text_of(kStacks);
-  ScriptedDevice device;
-  const auto make = [&](Resource& upstream) {
+  const auto make = [&](Resource& upstream, Device& device) {
     return std::make_unique<Caching>(upstream, device, Caching::Options());
   };
   std::size_t refused = 0, replayed = 0;

@@ -104,6 +104,10 @@ CheckResult span_cover(const Record& record, const Outcome&) {
   return result;
 }
 
+CheckResult no_overrun(const Record& record, const Outcome&) {
+  return violations("no_overrun", record, record.looked_at_blocks);
+}
+
 CheckResult exact_output(const Record& record, const Outcome&) {
   CheckResult result{"exact_output", true, record.comparisons.size(), {}};
   for (const OutputComparison& comparison : record.comparisons)
@@ -118,6 +122,7 @@ constexpr CheckEntry kChecks[] = {
     {"retry_cap", "retries are bounded, follow a lack of memory only, and are all used", retry_cap},
     {"span_cover", "nothing outside the declared spans of a map is granted or touched", span_cover},
     {"exact_output", "outputs agree with their references", exact_output},
+    {"no_overrun", "nothing was written beside a guarded block", no_overrun},
     {"no_stale_operand", "no kernel or copy is given freed, foreign or too little memory", no_stale_operand},
 };
 

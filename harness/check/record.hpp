@@ -34,6 +34,7 @@ struct Survivor {
   Tag tag;
   std::size_t bytes = 0;
   std::vector<std::string> holders;  ///< "its owner", and each lease's holder.
+  std::vector<std::string> users;    ///< Graphs that touch it when launched, and do not keep it alive.
   std::string allocated_at;
   bool charged_to_fault = false;  ///< Only faults hold it.
 
@@ -103,7 +104,7 @@ class Record {
   std::vector<std::string> decisions;         ///< Figures a scenario can expect: "target=548659".
   std::vector<Strike> strikes;
   std::uint64_t allocations = 0, frees = 0, launches = 0, ordered_accesses = 0, judged_operands = 0,
-                judged_registrations = 0;
+                judged_registrations = 0, looked_at_blocks = 0;
   std::size_t peak_bytes = 0;
 };
 

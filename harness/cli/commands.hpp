@@ -20,6 +20,7 @@ using Chosen = std::function<int()>;
 Chosen add_run_command(CLI::App& app, const Catalogues& catalogues);
 Chosen add_sweep_command(CLI::App& app, const Catalogues& catalogues);
 Chosen add_replay_command(CLI::App& app, const Catalogues& catalogues);
+Chosen add_diagnose_command(CLI::App& app, const Catalogues& catalogues);
 Chosen add_list_command(CLI::App& app, const Catalogues& catalogues);
 Chosen add_bench_command(CLI::App& app);
 

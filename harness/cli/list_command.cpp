@@ -1,5 +1,6 @@
 // `drought list`: what the catalogues hold, a line each.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -40,6 +41,21 @@ std::vector<Line> scenario_lines(const std::vector<std::string>& paths, const Ca
   return lines;
 }
 
+/// Number, class, how far the figures close, and the file that re-enacts it.
+std::vector<Line> report_lines(const std::vector<std::string>& paths, const Catalogues& catalogues) {
+  std::vector<Line> lines;
+  for (const std::string& file : scenario_files(paths)) {
+    const Scenario scenario = load_scenario(file, catalogues);
+    const ReportSection& report = scenario.report;
+    if (report.number.empty()) continue;
+    const std::string& finer = scenario.expect.diagnosis;
+    lines.emplace_back(report.number, report.kind + (finer == report.kind ? "" : " (" + finer + ")") + ", " +
+                                          report.closes + ": " + file);
+  }
+  std::sort(lines.begin(), lines.end());
+  return lines;
+}
+
 int list(const Arguments& arguments, const Catalogues& catalogues) {
   std::vector<Line> lines;
   if (arguments.what == "devices") {
@@ -56,9 +72,11 @@ int list(const Arguments& arguments, const Catalogues& catalogues) {
     lines = lines_of(catalogues.checks);
   } else if (arguments.what == "scenarios") {
     lines = scenario_lines(arguments.paths, catalogues);
+  } else if (arguments.what == "reports") {
+    lines = report_lines(arguments.paths, catalogues);
   } else {
     throw UserError("unknown list '" + arguments.what +
-                    "'; known: devices, allocators, kernels, faults, workloads, checks, scenarios");
+                    "'; known: devices, allocators, kernels, faults, workloads, checks, scenarios, reports");
   }
   nlohmann::json results = nlohmann::json::array();
   for (const auto& [name, summary] : lines) {
@@ -85,7 +103,7 @@ Chosen add_list_command(CLI::App& app, const Catalogues& catalogues) {
   CLI::App* command = app.add_subcommand("list", "What there is, a line each");
   command
       ->add_option("what", arguments->what,
-                   "devices, allocators, kernels, faults, workloads, checks, scenarios")
+                   "devices, allocators, kernels, faults, workloads, checks, scenarios, reports")
       ->required();
   command->add_option("--in", arguments->paths, "Folders to list scenarios of");
   command->add_option("--json", arguments->json, "Writes the list to this file");

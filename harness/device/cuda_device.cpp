@@ -57,10 +57,12 @@ CudaDevice::CudaDevice(const Profile& profile, const DeviceOptions& options, con
       footprint_(this->profile()) {}
 
 CudaDevice::~CudaDevice() {
+  give_back_graphs();
   closing(as_status(cudaDeviceSynchronize()), "cudaDeviceSynchronize");
   for (const auto& [id, event] : events_) closing(as_status(cudaEventDestroy(event)), "cudaEventDestroy");
   for (const auto& [id, stream] : streams_)
     closing(as_status(cudaStreamDestroy(stream)), "cudaStreamDestroy");
+  give_back_pool();
   give_back_address_space();
   for (const auto& [block, bytes] : footprint_.blocks())
     closing(as_status(cudaFree(as_pointer(block))), "cudaFree");
@@ -71,7 +73,8 @@ CudaDevice::~CudaDevice() {
 }
 
 std::size_t CudaDevice::room_bytes() const {
-  std::size_t taken = profile().context_bytes + first_launch_bytes_ + footprint_.bytes() + created_bytes_;
+  std::size_t taken = profile().context_bytes + first_launch_bytes_ + footprint_.bytes() + created_bytes_ +
+                      pooled_bytes() + graph_instances_.size() * profile().graph_bytes;
   for (const auto& [name, peer] : peers_) taken += peer.charge_bytes;
   return taken < profile().total_bytes ? profile().total_bytes - taken : 0;
 }
@@ -94,7 +97,11 @@ Status CudaDevice::do_malloc(void*& out, std::size_t bytes) {
   // A block below a granule may find room in one that is paid for, so the driver is asked first, and
   // what it gave is returned if that took a granule too many.
   const bool may_share = bytes < profile().granularity_bytes;
+  // The driver takes idle memory of its pool back by itself; under a cap it sees no need to.
+  if (capped() && !may_share && !fits(bytes) && pool_)
+    if (const Status status = do_pool_trim(0); status != Status::success) return status;
   if (!may_share && !fits(bytes)) return Status::memory_allocation;
+  if (managed_bytes_ > 0 && would_oversubscribe(bytes)) return Status::memory_allocation;
   const std::size_t room = room_bytes();
   const Status status = as_status(cudaMalloc(&out, bytes));
   if (status != Status::success || bytes == 0) return status;
@@ -111,7 +118,13 @@ Status CudaDevice::do_malloc(void*& out, std::size_t bytes) {
 
 Status CudaDevice::do_free(void* block) {
   const Status status = as_status(cudaFree(block));
-  if (status == Status::success) footprint_.remove(block);
+  if (status != Status::success) return status;
+  footprint_.remove(block);
+  async_blocks_.erase(as_address(block));
+  if (const auto managed = managed_.find(as_address(block)); managed != managed_.end()) {
+    managed_bytes_ -= managed->second;
+    managed_.erase(managed);
+  }
   return status;
 }
 

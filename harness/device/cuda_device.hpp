@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 
@@ -43,7 +44,7 @@ class CudaDevice final : public Device {
   /// 2^60 and on for pinned and registered memory; UINT64_MAX for what this device never lent. Stable
   /// between runs as far as the driver lays out its address space alike.
   std::uint64_t offset_of(const void* pointer) const override;
-  std::size_t held_bytes() const override { return footprint_.bytes() + created_bytes_; }
+  std::size_t held_bytes() const override { return footprint_.bytes() + created_bytes_ + pooled_bytes(); }
 
  private:
   /// cuMemCreate's memory, which lives until it is released and nothing maps it.
@@ -104,6 +105,21 @@ class CudaDevice final : public Device {
   Status do_memset(void* to, std::uint8_t value, std::size_t bytes, Stream stream) override;
   Status do_memcpy(void* to, const void* from, std::size_t bytes, Stream stream) override;
   Status do_launch(const Launch& launch) override;
+  Status do_malloc_async(void*& out, std::size_t bytes, Stream stream) override;
+  Status do_free_async(void* block, Stream stream) override;
+  Status do_pool_trim(std::size_t keep_bytes) override;
+  Status do_pool_set_release_threshold(std::size_t bytes) override;
+  Status do_pool_attributes(PoolAttributes& out) override;
+  Status do_malloc_managed(void*& out, std::size_t bytes) override;
+  Status do_mem_prefetch(void* begin, std::size_t bytes, Residence to, Stream stream) override;
+  Status do_stream_begin_capture(Stream stream, CaptureMode mode) override;
+  Status do_stream_end_capture(Stream stream, Graph& out) override;
+  Status do_stream_capture_status(Stream stream, CaptureStatus& out) override;
+  Status do_graph_instantiate(GraphInstance& out, Graph graph) override;
+  Status do_graph_launch(GraphInstance instance, Stream stream) override;
+  Status do_graph_destroy(Graph graph) override;
+  Status do_graph_instance_destroy(GraphInstance instance) override;
+  Status do_graph_memory_trim() override;
 
   bool capped() const { return profile().total_bytes < gpu_bytes_; }
   /// Bytes left under the cap, 0 when it is passed.
@@ -123,6 +139,15 @@ class CudaDevice final : public Device {
   bool find(Stream stream, cudaStream_t& out) const;
   bool find(Event event, cudaEvent_t& out) const;
   void give_back_address_space();
+  void give_back_graphs();
+  void give_back_pool();
+
+  /// The device's default pool, whose attributes outlive this object: it is left as it was found.
+  Status find_pool(cudaMemPool_t& out);
+  /// What the pool and the graphs' memory have taken from the device.
+  std::size_t pooled_bytes() const;
+  /// Whether a block's bytes and all managed memory would not fit what is free, which is then said aloud.
+  bool would_oversubscribe(std::size_t bytes) const;
 
   const CudaDriver driver_;
   const std::size_t gpu_bytes_;
@@ -144,7 +169,16 @@ class CudaDevice final : public Device {
   std::uint64_t host_offset_ = std::uint64_t{1} << 60;  ///< Of the next of either.
   std::unordered_map<std::uint64_t, cudaStream_t> streams_;
   std::unordered_map<std::uint64_t, cudaEvent_t> events_;
+  std::unordered_map<std::uint64_t, cudaGraph_t> graphs_;
+  std::unordered_map<std::uint64_t, cudaGraphExec_t> graph_instances_;
+  std::set<std::uint64_t> capturing_;
+  bool has_captured_ = false;
   std::uint64_t ids_given_ = 0;
+
+  cudaMemPool_t pool_ = nullptr;                        ///< Null until it is used.
+  std::map<std::uintptr_t, std::size_t> async_blocks_;  ///< Live blocks of the pool and of memory nodes.
+  std::map<std::uintptr_t, std::size_t> managed_;       ///< Live managed blocks and their footprint.
+  std::size_t managed_bytes_ = 0;
 };
 
 }  // namespace drought

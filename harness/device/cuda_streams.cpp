@@ -33,7 +33,9 @@ Status CudaDevice::do_stream_destroy(Stream stream) {
   const auto found = streams_.find(stream.id);
   if (found == streams_.end()) return Status::invalid_resource_handle;
   const Status status = as_status(cudaStreamDestroy(found->second));
-  if (status == Status::success) streams_.erase(found);
+  if (status != Status::success) return status;
+  capturing_.erase(stream.id);
+  streams_.erase(found);
   return status;
 }
 

@@ -15,11 +15,11 @@ Status CudaDevice::is_on_device(const void* pointer, bool& out) const {
 
 bool CudaDevice::is_live(const void* begin, std::size_t bytes) const {
   const auto address = reinterpret_cast<std::uintptr_t>(begin);
-  const auto& blocks = footprint_.blocks();
-  if (const auto after = blocks.upper_bound(address); after != blocks.begin()) {
-    const auto& [start, size] = *std::prev(after);
-    if (address - start < size) return bytes <= size - (address - start);
-  }
+  for (const auto* blocks : {&footprint_.blocks(), &async_blocks_})
+    if (const auto after = blocks->upper_bound(address); after != blocks->begin()) {
+      const auto& [start, size] = *std::prev(after);
+      if (address - start < size) return bytes <= size - (address - start);
+    }
   std::size_t covered = 0;
   for (auto after = mappings_.upper_bound(address); covered < bytes; ++after) {
     if (after == mappings_.begin()) return false;

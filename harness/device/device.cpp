@@ -1,22 +1,6 @@
-#include "harness/device/device.hpp"
+#include "harness/device/device_call.hpp"
 
 namespace drought {
-
-template <typename Made>
-Status Device::through(Call call, Made&& made) {
-  Status status;
-  if (!gate_) {
-    status = made();
-  } else {
-    gate_->enter(call);
-    status = call.refused ? *call.refused : made();
-    if (!call.refused && call.answer) status = *call.answer;
-    gate_->leave(call, status);
-  }
-  // cudaErrorNotReady is an answer, not an error: it does not enter the slot.
-  if (status != Status::success && status != Status::not_ready) last_error_ = status;
-  return status;
-}
 
 Status Device::take_last_error() {
   const Status taken = last_error_;
@@ -25,8 +9,8 @@ Status Device::take_last_error() {
 }
 
 Status Device::malloc(void*& out, std::size_t bytes, Tag tag) {
-  const Status status =
-      through({.site = Site::cudaMalloc, .bytes = bytes, .tag = tag}, [&] { return do_malloc(out, bytes); });
+  const Status status = through({.site = Site::cudaMalloc, .bytes = bytes, .tag = tag, .lent = &out},
+                                [&] { return do_malloc(out, bytes); });
   if (status != Status::success) out = nullptr;
   return status;
 }
@@ -121,8 +105,13 @@ Status Device::stream_synchronize(Stream stream) {
 }
 
 Status Device::stream_wait_event(Stream stream, Event event) {
-  return through({.site = Site::cudaStreamWaitEvent, .stream = stream, .event = event.id},
-                 [&] { return do_stream_wait_event(stream, event); });
+  Call call{.site = Site::cudaStreamWaitEvent, .stream = stream, .event = event.id};
+  call.captured = recordings_.captures(event);
+  return through(call, [&] {
+    const Status status = do_stream_wait_event(stream, event);
+    if (status == Status::success) recordings_.waits(stream, event);
+    return status;
+  });
 }
 
 Status Device::event_create(Event& out) {
@@ -135,8 +124,13 @@ Status Device::event_destroy(Event event) {
 }
 
 Status Device::event_record(Event event, Stream stream) {
-  return through({.site = Site::cudaEventRecord, .stream = stream, .event = event.id},
-                 [&] { return do_event_record(event, stream); });
+  Call call{.site = Site::cudaEventRecord, .stream = stream, .event = event.id};
+  call.captured = recordings_.captures(stream);
+  return through(call, [&] {
+    const Status status = do_event_record(event, stream);
+    if (status == Status::success) recordings_.recorded(event, stream);
+    return status;
+  });
 }
 
 Status Device::event_query(Event event) {
@@ -152,18 +146,39 @@ Status Device::synchronize() {
   return through({.site = Site::cudaDeviceSynchronize}, [&] { return do_synchronize(); });
 }
 
-Status Device::memset(void* to, std::uint8_t value, std::size_t bytes, Stream stream) {
+Status Device::memset(void* to, std::uint8_t value, std::size_t bytes, Stream stream, Judged judged) {
   const Operand operands[] = {{"to", to, bytes, Access::write}};
-  return through(
-      {.site = Site::cudaMemset, .bytes = bytes, .stream = stream, .data = to, .operands = operands},
-      [&] { return do_memset(to, value, bytes, stream); });
+  return through({.site = Site::cudaMemset,
+                  .bytes = bytes,
+                  .stream = stream,
+                  .data = to,
+                  .operands = operands,
+                  .declared = judged == Judged::yes,
+                  .captured = recordings_.captures(stream)},
+                 [&] {
+                   const Status status = do_memset(to, value, bytes, stream);
+                   if (status == Status::success && judged == Judged::yes)
+                     recordings_.add(stream, "cudaMemset", operands);
+                   return status;
+                 });
 }
 
-Status Device::memcpy(void* to, const void* from, std::size_t bytes, Stream stream) {
-  const Operand operands[] = {{"to", to, bytes, Access::write}, {"from", from, bytes, Access::read}};
-  return through(
-      {.site = Site::cudaMemcpy, .bytes = bytes, .stream = stream, .data = to, .operands = operands},
-      [&] { return do_memcpy(to, from, bytes, stream); });
+Status Device::memcpy(void* to, const void* from, std::size_t bytes, Stream stream, Judged judged) {
+  const Operand operands[] = {{"to", to, bytes, Access::write, true},
+                              {"from", from, bytes, Access::read, true}};
+  return through({.site = Site::cudaMemcpy,
+                  .bytes = bytes,
+                  .stream = stream,
+                  .data = to,
+                  .operands = operands,
+                  .declared = judged == Judged::yes,
+                  .captured = recordings_.captures(stream)},
+                 [&] {
+                   const Status status = do_memcpy(to, from, bytes, stream);
+                   if (status == Status::success && judged == Judged::yes)
+                     recordings_.add(stream, "cudaMemcpy", operands);
+                   return status;
+                 });
 }
 
 Status Device::launch(const Launch& launch) {
@@ -172,8 +187,14 @@ Status Device::launch(const Launch& launch) {
                   .stream = launch.stream,
                   .operands = launch.operands,
                   .kernel = launch.kernel,
-                  .declared = launch.declared},
-                 [&] { return do_launch(launch); });
+                  .declared = launch.declared,
+                  .captured = recordings_.captures(launch.stream)},
+                 [&] {
+                   const Status status = do_launch(launch);
+                   if (status == Status::success && launch.declared)
+                     recordings_.add(launch.stream, launch.kernel, launch.operands);
+                   return status;
+                 });
 }
 
 }  // namespace drought

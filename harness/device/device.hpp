@@ -9,11 +9,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "harness/device/launch.hpp"
 #include "harness/device/profile.hpp"
+#include "harness/device/recording.hpp"
 #include "harness/device/status.hpp"
 #include "harness/fault/call.hpp"
 
@@ -21,9 +23,6 @@ namespace drought {
 
 enum class Lane : std::uint8_t { host, cuda };
 
-struct Event {
-  std::uint64_t id = 0;
-};
 struct MemoryHandle {
   std::uint64_t id = 0;
 };  ///< cuMemCreate's physical memory; 0 is none.
@@ -32,6 +31,22 @@ struct MemInfo {
 };
 enum class Protection : std::uint8_t { none, read, read_write };
 enum class PointerKind : std::uint8_t { unregistered, host, device };
+/// Whether the ledger judges what a fill or copy touches: an allocator's own slack is nobody's buffer.
+enum class Judged : bool { no, yes };
+/// Of the default stream-ordered pool.
+struct PoolAttributes {
+  std::size_t release_threshold_bytes = 0;  ///< Kept by a synchronisation, though idle.
+  std::size_t reserved_bytes = 0, reserved_high_bytes = 0;
+  std::size_t used_bytes = 0, used_high_bytes = 0;
+};
+enum class Residence : std::uint8_t { host, device };
+/// Bytes of managed memory that crossed the link since the device was made: what oversubscription costs.
+struct ManagedTraffic {
+  std::size_t faulted_bytes = 0;     ///< To the device, because device work touched them.
+  std::size_t prefetched_bytes = 0;  ///< Either way, because they were asked for.
+  std::size_t evicted_bytes = 0;     ///< To the host, to make room.
+  std::size_t remote_bytes = 0;      ///< Touched where they lay: the device had no room for a page.
+};
 struct HostRegistration {
   bool mapped = true;
   bool read_only = false;
@@ -73,6 +88,38 @@ class Device {
   Status mem_unmap(void* begin, std::size_t bytes);
   Status mem_set_access(void* begin, std::size_t bytes, Protection protection);
 
+  // --- stream-ordered memory: the device's default pool ---------------------------------------------
+  /// May reuse a block that was freed on another stream, which `stream` then waits for. Like malloc, sets
+  /// `out` to null for no bytes and when refused.
+  Status malloc_async(void*& out, std::size_t bytes, Stream stream, Tag tag = {});
+  /// invalid_value unless a live block of cudaMallocAsync or cudaMalloc begins there.
+  Status free_async(void* block, Stream stream, Tag tag = {});
+  /// Gives idle memory back to the device until `keep_bytes` are reserved.
+  Status pool_trim(std::size_t keep_bytes);
+  Status pool_set_release_threshold(std::size_t bytes);
+  Status pool_attributes(PoolAttributes& out);
+
+  // --- managed memory -------------------------------------------------------------------------------
+  /// Freed by free(). The host lane pages it in and out; the cuda lane refuses what would not fit the
+  /// device together with all else.
+  Status malloc_managed(void*& out, std::size_t bytes, Tag tag = {});
+  /// Asynchronous on `stream`.
+  Status mem_prefetch(void* begin, std::size_t bytes, Residence to, Stream stream = {});
+
+  // --- capture and graphs ---------------------------------------------------------------------------
+  Status stream_begin_capture(Stream stream, CaptureMode mode);
+  /// The graph belongs to the caller. A capture that a forbidden call broke: stream_capture_invalidated.
+  Status stream_end_capture(Stream stream, Graph& out);
+  Status stream_capture_status(Stream stream, CaptureStatus& out);
+  Status graph_instantiate(GraphInstance& out, Graph graph);
+  /// Declares the operands of every declared call that was captured, less what the graph's own memory
+  /// nodes lend.
+  Status graph_launch(GraphInstance instance, Stream stream);
+  Status graph_destroy(Graph graph);
+  Status graph_instance_destroy(GraphInstance instance);
+  /// Gives back memory of memory nodes that no live block lies in.
+  Status graph_memory_trim();
+
   // --- streams and events -------------------------------------------------------------------------
   Status stream_create(Stream& out);
   Status stream_destroy(Stream stream);
@@ -88,10 +135,12 @@ class Device {
 
   // --- work ---------------------------------------------------------------------------------------
   /// Asynchronous on `stream`. A range that leaves its allocation: invalid_value, nothing is done.
-  Status memset(void* to, std::uint8_t value, std::size_t bytes, Stream stream = {});
+  Status memset(void* to, std::uint8_t value, std::size_t bytes, Stream stream = {},
+                Judged judged = Judged::yes);
   /// Any direction, by the kinds of the two pointers. Host to device from pageable memory has been
   /// read when the call returns; a copy to pageable host memory has finished.
-  Status memcpy(void* to, const void* from, std::size_t bytes, Stream stream = {});
+  Status memcpy(void* to, const void* from, std::size_t bytes, Stream stream = {},
+                Judged judged = Judged::yes);
   /// Geometry the chip cannot run: invalid_value, context healthy. A kernel's illegal address shows
   /// at the next synchronising call and is sticky.
   Status launch(const Launch& launch);
@@ -114,6 +163,11 @@ class Device {
   /// What is known of the fault that ended the context (kernel, operand, offset, block and thread); empty
   /// when nothing is. Not a CUDA call.
   virtual std::string fault_report() const { return {}; }
+  /// The address that ended the context; null when that is not known: a GPU does not say. Not a CUDA call.
+  virtual const void* fault_address() const { return nullptr; }
+
+  /// Nothing where it cannot be known. Not a CUDA call.
+  virtual std::optional<ManagedTraffic> managed_traffic() const { return {}; }
 
   /// Whether kernels run. In shapes mode every operand is still checked and no payload is touched.
   enum class Work : std::uint8_t { full, shapes };
@@ -154,13 +208,33 @@ class Device {
   virtual Status do_memcpy(void* to, const void* from, std::size_t bytes, Stream stream) = 0;
   virtual Status do_launch(const Launch& launch) = 0;
 
+  // A device without the feature answers so.
+  virtual Status do_malloc_async(void*&, std::size_t, Stream) { return Status::not_supported; }
+  virtual Status do_free_async(void*, Stream) { return Status::not_supported; }
+  virtual Status do_pool_trim(std::size_t) { return Status::not_supported; }
+  virtual Status do_pool_set_release_threshold(std::size_t) { return Status::not_supported; }
+  virtual Status do_pool_attributes(PoolAttributes&) { return Status::not_supported; }
+  virtual Status do_malloc_managed(void*&, std::size_t) { return Status::not_supported; }
+  virtual Status do_mem_prefetch(void*, std::size_t, Residence, Stream) { return Status::not_supported; }
+  virtual Status do_stream_begin_capture(Stream, CaptureMode) { return Status::not_supported; }
+  virtual Status do_stream_end_capture(Stream, Graph&) { return Status::not_supported; }
+  virtual Status do_stream_capture_status(Stream, CaptureStatus&) { return Status::not_supported; }
+  virtual Status do_graph_instantiate(GraphInstance&, Graph) { return Status::not_supported; }
+  virtual Status do_graph_launch(GraphInstance, Stream) { return Status::not_supported; }
+  virtual Status do_graph_destroy(Graph) { return Status::not_supported; }
+  virtual Status do_graph_instance_destroy(GraphInstance) { return Status::not_supported; }
+  virtual Status do_graph_memory_trim() { return Status::not_supported; }
+
  private:
   template <typename Made>
-  Status through(Call call, Made&& made);
+  Status through(Call& call, Made&& made);
+  template <typename Made>
+  Status through(Call&& call, Made&& made);
 
   const Profile profile_;
   const Work work_;
   CallGate* gate_ = nullptr;
+  Recordings recordings_;
   Status last_error_ = Status::success;
 };
 

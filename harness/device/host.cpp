@@ -8,6 +8,8 @@ namespace {
 
 // Offsets of different kinds of memory never meet, whatever the capacity.
 constexpr std::uint64_t vmm_first_offset = std::uint64_t{1} << 52;
+constexpr std::uint64_t async_first_offset = std::uint64_t{1} << 54;
+constexpr std::uint64_t managed_first_offset = std::uint64_t{1} << 56;
 constexpr std::uint64_t host_first_offset = std::uint64_t{1} << 60;
 
 std::uintptr_t as_address(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
@@ -40,10 +42,21 @@ HostDevice::HostDevice(const Profile& given, const DeviceOptions& options)
       vmm_space_({.region_bytes = region_bytes(profile(), 8),
                   .first_offset = vmm_first_offset,
                   .granularity_bytes = profile().granularity_bytes}),
+      // Chunks of the pool are aligned to their size, so that offsets do not depend on where the region lies.
+      async_space_({.region_bytes = region_bytes(profile(), 4),
+                    .first_offset = async_first_offset,
+                    .granularity_bytes = profile().pool_chunk_bytes}),
+      managed_space_({.region_bytes = region_bytes(profile(), 8),
+                      .first_offset = managed_first_offset,
+                      .granularity_bytes = profile().granularity_bytes}),
       heap_(profile(), budget_, heap_space_, options.work == Work::full),
       vmm_(profile(), budget_, vmm_space_, options.work == Work::full && profile().has_vmm),
       host_memory_(profile(), budget_, host_first_offset),
       streams_(options.seed),
+      pool_(profile(), budget_, async_space_, streams_, options.work == Work::full),
+      managed_(profile(), budget_, managed_space_, options.work == Work::full),
+      graph_memory_(profile(), budget_, async_space_, options.work == Work::full),
+      graphs_(profile(), budget_, graph_memory_),
       thread_orders_(Random(options.seed).split(1)) {
   budget_.take(profile().context_bytes);
 }
@@ -56,6 +69,17 @@ Status HostDevice::arrive() {
 Status HostDevice::shown() {
   if (dead_ == Status::success) dead_ = streams_.fault();
   return dead_;
+}
+
+Status HostDevice::arrive_unsafe() {
+  const Status status = arrive();
+  return status == Status::success ? captures_.admit_unsafe() : status;
+}
+
+Status HostDevice::arrive_with_work(Stream stream) {
+  if (const Status status = arrive(); status != Status::success) return status;
+  if (!streams_.exists(stream)) return Status::invalid_resource_handle;
+  return captures_.admit_work(stream);
 }
 
 Status HostDevice::arrive_and_drain() {
@@ -91,24 +115,41 @@ std::size_t HostDevice::held_bytes() const {
 std::uint64_t HostDevice::offset_of(const void* pointer) const {
   const std::uintptr_t address = as_address(pointer);
   if (const auto offset = heap_space_.offset_of(address)) return *offset;
-  if (const auto offset = vmm_space_.offset_of(address)) return *offset;
+  for (const AddressSpace* space : {&vmm_space_, &async_space_, &managed_space_})
+    if (const auto offset = space->offset_of(address)) return *offset;
   const auto place = host_memory_.place(address);
   return place ? place->range.value + (address - place->range.begin) : UINT64_MAX;
 }
 
+bool HostDevice::reclaim(std::size_t bytes) {
+  if (bytes > budget_.total_bytes()) return false;
+  const std::size_t wanted = round_up(bytes, profile().granularity_bytes);
+  const std::size_t free_bytes = budget_.free_bytes();
+  if (free_bytes + pool_.idle_bytes() + managed_.held_bytes() < wanted) return false;
+  pool_.trim(0);
+  managed_.make_room(wanted);
+  return budget_.free_bytes() > free_bytes;
+}
+
 Status HostDevice::do_malloc(void*& out, std::size_t bytes) {
-  if (const Status status = arrive(); status != Status::success) return status;
+  if (const Status status = arrive_unsafe(); status != Status::success) return status;
   out = nullptr;
   if (bytes == 0) return Status::success;
   std::uintptr_t begin = 0;
-  const Status status = heap_.malloc(begin, bytes);
+  Status status = heap_.malloc(begin, bytes);
+  if (status == Status::memory_allocation && reclaim(bytes)) status = heap_.malloc(begin, bytes);
   if (status == Status::success) out = as_pointer(begin);
   return status;
 }
 
 Status HostDevice::do_free(void* block) {
-  if (const Status status = arrive_and_drain(); status != Status::success) return status;
-  return block ? heap_.free(as_address(block)) : Status::success;
+  if (const Status status = arrive_unsafe(); status != Status::success) return status;
+  if (const Status status = arrive_and_drain(); status != Status::success || !block) return status;
+  const std::uintptr_t begin = as_address(block);
+  if (pool_.block(begin)) return pool_.free(begin, {});
+  if (graph_memory_.is_known(begin)) return graph_memory_.free(begin);
+  if (managed_.block(begin)) return managed_.free(begin);
+  return heap_.free(begin);
 }
 
 Status HostDevice::do_mem_info(MemInfo& out) {
@@ -120,7 +161,9 @@ Status HostDevice::do_mem_info(MemInfo& out) {
 Status HostDevice::do_pointer_kind(const void* pointer, PointerKind& out) {
   if (const Status status = arrive(); status != Status::success) return status;
   const std::uintptr_t address = as_address(pointer);
-  if (heap_.block(address) || vmm_.is_mapped(address)) {
+  const bool is_lent = heap_.block(address) || vmm_.is_mapped(address) || pool_.block(address) ||
+                       graph_memory_.mapped_until(address) != 0 || managed_.block(address);
+  if (is_lent) {
     out = PointerKind::device;
   } else {
     out = host_memory_.place(address) ? PointerKind::host : PointerKind::unregistered;
@@ -129,7 +172,7 @@ Status HostDevice::do_pointer_kind(const void* pointer, PointerKind& out) {
 }
 
 Status HostDevice::do_malloc_host(void*& out, std::size_t bytes) {
-  if (const Status status = arrive(); status != Status::success) return status;
+  if (const Status status = arrive_unsafe(); status != Status::success) return status;
   out = nullptr;
   if (bytes == 0) return Status::success;
   std::uintptr_t begin = 0;
@@ -139,6 +182,7 @@ Status HostDevice::do_malloc_host(void*& out, std::size_t bytes) {
 }
 
 Status HostDevice::do_free_host(void* block) {
+  if (const Status status = arrive_unsafe(); status != Status::success) return status;
   if (const Status status = arrive_and_drain(); status != Status::success) return status;
   return block ? host_memory_.free(as_address(block)) : Status::success;
 }
@@ -155,7 +199,9 @@ Status HostDevice::do_host_unregister(const void* begin) {
 
 Status HostDevice::do_mem_create(MemoryHandle& out, std::size_t bytes) {
   if (const Status status = arrive(); status != Status::success) return status;
-  return profile().has_vmm ? vmm_.create(out, bytes) : Status::not_supported;
+  if (!profile().has_vmm) return Status::not_supported;
+  const Status status = vmm_.create(out, bytes);
+  return status == Status::memory_allocation && reclaim(bytes) ? vmm_.create(out, bytes) : status;
 }
 
 Status HostDevice::do_mem_release(MemoryHandle handle) {

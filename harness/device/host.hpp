@@ -11,8 +11,11 @@
 #include <map>
 #include <string>
 
+#include "harness/device/host_graphs.hpp"
 #include "harness/device/host_heap.hpp"
+#include "harness/device/host_managed.hpp"
 #include "harness/device/host_pinned.hpp"
+#include "harness/device/host_pool.hpp"
 #include "harness/device/host_streams.hpp"
 #include "harness/device/host_vmm.hpp"
 
@@ -29,6 +32,8 @@ class HostDevice final : public Device {
   std::size_t peer_bytes(std::string_view name) const override;
   std::size_t held_bytes() const override;
   std::string fault_report() const override { return fault_report_; }
+  const void* fault_address() const override { return fault_address_; }
+  std::optional<ManagedTraffic> managed_traffic() const override { return managed_.traffic(); }
   /// UINT64_MAX for an address that is neither the device's, nor pinned, nor registered.
   std::uint64_t offset_of(const void* pointer) const override;
 
@@ -63,6 +68,21 @@ class HostDevice final : public Device {
   Status do_memset(void* to, std::uint8_t value, std::size_t bytes, Stream stream) override;
   Status do_memcpy(void* to, const void* from, std::size_t bytes, Stream stream) override;
   Status do_launch(const Launch& launch) override;
+  Status do_malloc_async(void*& out, std::size_t bytes, Stream stream) override;
+  Status do_free_async(void* block, Stream stream) override;
+  Status do_pool_trim(std::size_t keep_bytes) override;
+  Status do_pool_set_release_threshold(std::size_t bytes) override;
+  Status do_pool_attributes(PoolAttributes& out) override;
+  Status do_malloc_managed(void*& out, std::size_t bytes) override;
+  Status do_mem_prefetch(void* begin, std::size_t bytes, Residence to, Stream stream) override;
+  Status do_stream_begin_capture(Stream stream, CaptureMode mode) override;
+  Status do_stream_end_capture(Stream stream, Graph& out) override;
+  Status do_stream_capture_status(Stream stream, CaptureStatus& out) override;
+  Status do_graph_instantiate(GraphInstance& out, Graph graph) override;
+  Status do_graph_launch(GraphInstance instance, Stream stream) override;
+  Status do_graph_destroy(Graph graph) override;
+  Status do_graph_instance_destroy(GraphInstance instance) override;
+  Status do_graph_memory_trim() override;
 
   /// Whose memory an address is, and what a fill or copy may touch of it.
   enum class Place : std::uint8_t { pageable, pinned, device };
@@ -78,7 +98,18 @@ class HostDevice final : public Device {
   /// synchronising call has shown yet stays hidden from the others.
   Status arrive();
   Status arrive_and_drain();
+  /// arrive() of a call that could wait, which a capture may forbid.
+  Status arrive_unsafe();
+  /// arrive() of a call that puts work into `stream`.
+  Status arrive_with_work(Stream stream);
   Status shown();
+
+  /// Runs `work` in the stream's order, or records it where the stream captures.
+  void submit(Stream stream, HostStreams::Work work);
+  /// Takes back for `bytes` what the device lends to nobody but itself: the pool's idle chunks, and the
+  /// room of managed pages. Whether that is enough.
+  bool reclaim(std::size_t bytes);
+  void touch_managed(const void* data, std::size_t bytes);
 
   bool runs() const { return work() == Work::full; }
   bool can_launch(const Launch& launch) const;
@@ -87,15 +118,23 @@ class HostDevice final : public Device {
   Budget budget_;
   AddressSpace heap_space_;
   AddressSpace vmm_space_;
+  AddressSpace async_space_;
+  AddressSpace managed_space_;
   HostHeap heap_;
   HostVmm vmm_;
   HostMemory host_memory_;
   HostStreams streams_;
+  HostPool pool_;
+  HostManaged managed_;
+  GraphMemory graph_memory_;
+  HostGraphs graphs_;
+  HostCaptures captures_;
   std::map<std::string, std::size_t, std::less<>> peers_;  ///< What each process costs, context included.
   bool launched_ = false;
   Random thread_orders_;  ///< A kernel's threads run in an order of their own at each launch.
   Status dead_ = Status::success;
   std::string fault_report_;
+  const void* fault_address_ = nullptr;
 };
 
 }  // namespace drought

@@ -174,6 +174,18 @@ std::optional<std::uintptr_t> Holes::take(std::size_t bytes) {
   return hole->begin;
 }
 
+void Holes::take_at(std::uintptr_t begin, std::size_t bytes) {
+  const AddressRange hole = *holes_.containing(begin);
+  holes_.erase(hole.begin);
+  if (begin > hole.begin) holes_.insert({hole.begin, begin - hole.begin});
+  if (hole.end() > begin + bytes) holes_.insert({begin + bytes, hole.end() - begin - bytes});
+}
+
+bool Holes::holds(std::uintptr_t begin, std::size_t bytes) const {
+  const auto hole = holes_.containing(begin);
+  return hole && bytes <= hole->end() - begin;
+}
+
 AddressRange Holes::give(std::uintptr_t begin, std::size_t bytes) {
   AddressRange joined{begin, bytes};
   const auto before = begin > 0 ? holes_.at_or_before(begin - 1) : std::nullopt;

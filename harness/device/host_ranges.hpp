@@ -75,6 +75,10 @@ class Holes {
 
   /// The lowest address with room, or nothing.
   std::optional<std::uintptr_t> take(std::size_t bytes);
+  /// A range that lies in one hole.
+  void take_at(std::uintptr_t begin, std::size_t bytes);
+  /// Whether one hole holds the range.
+  bool holds(std::uintptr_t begin, std::size_t bytes) const;
   /// The hole that `begin`, `bytes` became part of.
   AddressRange give(std::uintptr_t begin, std::size_t bytes);
   /// A whole hole leaves the set.

@@ -16,6 +16,9 @@ void* as_pointer(std::uintptr_t address) { return reinterpret_cast<void*>(addres
 
 void map_nothing(std::uintptr_t begin, std::size_t bytes) {
   constexpr int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  if (::mmap(as_pointer(begin), bytes, PROT_NONE, flags, -1, 0) != MAP_FAILED) return;
+  // A process that has all the mappings it may have can end one, and then has room to make another.
+  ::munmap(as_pointer(begin), bytes);
   if (::mmap(as_pointer(begin), bytes, PROT_NONE, flags, -1, 0) == MAP_FAILED) refuse("mmap");
 }
 
@@ -113,6 +116,7 @@ Status HostVmm::map(const AddressRange& where, std::size_t offset, MemoryHandle 
     const auto in_file = static_cast<off_t>(found->second.file_offset);
     constexpr int flags = MAP_SHARED | MAP_FIXED | MAP_NORESERVE;
     void* mapped = ::mmap(as_pointer(where.begin), where.bytes, PROT_NONE, flags, file_, in_file);
+    if (mapped == MAP_FAILED && errno == ENOMEM) return Status::memory_allocation;  // vm.max_map_count
     if (mapped == MAP_FAILED) refuse("mmap");
   }
   ++found->second.mappings;

@@ -49,6 +49,9 @@ HostDevice::Extent HostDevice::extent(const void* data, std::size_t bytes, Acces
     const auto block = heap_.block(begin);
     return {Place::device, block && bytes <= block->end() - begin};
   }
+  for (const auto& block : {pool_.block(begin), graph_memory_.block(begin), managed_.block(begin)})
+    if (block) return {Place::device, bytes <= block->end() - begin};
+  if (async_space_.owns(begin) || managed_space_.owns(begin)) return {Place::device, false};
   if (vmm_space_.owns(begin)) return {Place::device, reachable(data, bytes, access)};
   if (const auto place = host_memory_.place(begin)) {
     const bool may = !place->read_only || access == Access::read;
@@ -63,6 +66,9 @@ bool HostDevice::reachable(const void* data, std::size_t bytes, Access access) c
   const std::uintptr_t end = at + bytes;
   while (at < end) {
     std::uintptr_t until = heap_.mapped_until(at);
+    if (until == 0) until = pool_.mapped_until(at);
+    if (until == 0) until = graph_memory_.mapped_until(at);
+    if (until == 0) until = managed_.mapped_until(at);
     if (until == 0) until = vmm_.mapped_until(at, access);
     if (until == 0) until = host_memory_.mapped_until(at, access);
     if (until == 0) return false;
@@ -80,6 +86,9 @@ Status HostDevice::do_stream_create(Stream& out) {
 Status HostDevice::do_stream_destroy(Stream stream) {
   if (const Status status = arrive(); status != Status::success) return status;
   if (stream.id == 0 || !streams_.exists(stream)) return Status::invalid_resource_handle;
+  GraphNodes lost;
+  captures_.destroy(stream, lost);
+  graphs_.discard(std::move(lost));
   streams_.destroy(stream);
   return Status::success;
 }
@@ -87,15 +96,19 @@ Status HostDevice::do_stream_destroy(Stream stream) {
 Status HostDevice::do_stream_synchronize(Stream stream) {
   if (dead_ != Status::success) return dead_;
   if (!streams_.exists(stream)) return Status::invalid_resource_handle;
+  if (const Status status = captures_.admit_wait(stream); status != Status::success) return status;
   streams_.drain(stream);
+  pool_.synchronized();
   return shown();
 }
 
 Status HostDevice::do_stream_wait_event(Stream stream, Event event) {
   if (const Status status = arrive(); status != Status::success) return status;
   if (!streams_.exists(stream) || !streams_.exists(event)) return Status::invalid_resource_handle;
-  streams_.wait(stream, event);
-  return Status::success;
+  bool captured = false;
+  const Status status = captures_.wait_event(stream, event, captured);
+  if (status == Status::success && !captured) streams_.wait(stream, event);
+  return status;
 }
 
 Status HostDevice::do_event_create(Event& out) {
@@ -114,13 +127,16 @@ Status HostDevice::do_event_destroy(Event event) {
 Status HostDevice::do_event_record(Event event, Stream stream) {
   if (const Status status = arrive(); status != Status::success) return status;
   if (!streams_.exists(stream) || !streams_.exists(event)) return Status::invalid_resource_handle;
-  streams_.record(event, stream);
-  return Status::success;
+  bool captured = false;
+  const Status status = captures_.record_event(event, stream, captured);
+  if (status == Status::success && !captured) streams_.record(event, stream);
+  return status;
 }
 
 Status HostDevice::do_event_query(Event event) {
   if (const Status status = arrive(); status != Status::success) return status;
   if (!streams_.exists(event)) return Status::invalid_resource_handle;
+  if (const Status status = captures_.admit_query(event); status != Status::success) return status;
   if (const Status status = shown(); status != Status::success) return status;
   return streams_.is_pending(event) ? Status::not_ready : Status::success;
 }
@@ -128,19 +144,39 @@ Status HostDevice::do_event_query(Event event) {
 Status HostDevice::do_event_synchronize(Event event) {
   if (dead_ != Status::success) return dead_;
   if (!streams_.exists(event)) return Status::invalid_resource_handle;
+  if (const Status status = captures_.admit_query(event); status != Status::success) return status;
   streams_.drain(event);
+  pool_.synchronized();
   return shown();
 }
 
-Status HostDevice::do_synchronize() { return arrive_and_drain(); }
+Status HostDevice::do_synchronize() {
+  if (dead_ != Status::success) return dead_;
+  if (const Status status = captures_.admit_wait_for_all(); status != Status::success) return status;
+  const Status status = arrive_and_drain();
+  pool_.synchronized();
+  return status;
+}
+
+void HostDevice::submit(Stream stream, HostStreams::Work work) {
+  if (captures_.records(stream)) {
+    captures_.record(stream, {.work = std::move(work)});
+  } else {
+    streams_.enqueue(stream, std::move(work));
+  }
+}
+
+void HostDevice::touch_managed(const void* data, std::size_t bytes) {
+  if (bytes > 0 && managed_.block(as_address(data))) managed_.touch(as_address(data), bytes);
+}
 
 Status HostDevice::do_memset(void* to, std::uint8_t value, std::size_t bytes, Stream stream) {
-  if (const Status status = arrive(); status != Status::success || bytes == 0) return status;
-  if (!streams_.exists(stream)) return Status::invalid_resource_handle;
+  if (const Status status = arrive_with_work(stream); status != Status::success || bytes == 0) return status;
   const Extent target = extent(to, bytes, Access::write);
   if (target.place == Place::pageable || !target.whole) return Status::invalid_value;
-  streams_.enqueue(stream, [this, to, value, bytes] {
+  submit(stream, [this, to, value, bytes] {
     if (!reachable(to, bytes, Access::write)) return Status::illegal_address;
+    touch_managed(to, bytes);
     if (runs()) std::memset(to, value, bytes);
     return Status::success;
   });
@@ -148,20 +184,20 @@ Status HostDevice::do_memset(void* to, std::uint8_t value, std::size_t bytes, St
 }
 
 Status HostDevice::do_memcpy(void* to, const void* from, std::size_t bytes, Stream stream) {
-  if (const Status status = arrive(); status != Status::success || bytes == 0) return status;
-  if (!streams_.exists(stream)) return Status::invalid_resource_handle;
+  if (const Status status = arrive_with_work(stream); status != Status::success || bytes == 0) return status;
   const Extent target = extent(to, bytes, Access::write);
   const Extent source = extent(from, bytes, Access::read);
   if (!target.whole || !source.whole) return Status::invalid_value;
   const bool moves = runs() || (target.place != Place::device && source.place != Place::device);
 
   std::shared_ptr<std::byte[]> staged;
-  const bool stages = moves && source.place == Place::pageable && bytes <= staged_bytes_max;
+  const bool is_captured = captures_.records(stream);
+  const bool stages = !is_captured && moves && source.place == Place::pageable && bytes <= staged_bytes_max;
   if (stages) {
     staged.reset(new std::byte[bytes]);
     std::memcpy(staged.get(), from, bytes);
   }
-  streams_.enqueue(stream, [this, to, from, bytes, target, source, moves, staged] {
+  submit(stream, [this, to, from, bytes, target, source, moves, staged] {
     if (target.place == Place::device && !reachable(to, bytes, Access::write)) return Status::illegal_address;
     if (source.place == Place::device && !reachable(from, bytes, Access::read))
       return Status::illegal_address;
@@ -169,7 +205,7 @@ Status HostDevice::do_memcpy(void* to, const void* from, std::size_t bytes, Stre
     return Status::success;
   });
   const bool reads_later = source.place == Place::pageable && !stages;
-  if (target.place != Place::pageable && !reads_later) return Status::success;
+  if (is_captured || (target.place != Place::pageable && !reads_later)) return Status::success;
   streams_.drain(stream);
   return shown();
 }
@@ -186,16 +222,14 @@ bool HostDevice::can_launch(const Launch& launch) const {
 }
 
 Status HostDevice::do_launch(const Launch& launch) {
-  if (const Status status = arrive(); status != Status::success) return status;
-  if (!streams_.exists(launch.stream)) return Status::invalid_resource_handle;
+  if (const Status status = arrive_with_work(launch.stream); status != Status::success) return status;
   if (!can_launch(launch)) return Status::invalid_value;
   if (!launch.host) return Status::not_supported;
   if (!launched_) {
     if (!budget_.take(profile().first_launch_bytes)) return Status::memory_allocation;
     launched_ = true;
   }
-  streams_.enqueue(launch.stream,
-                   [this, stored = std::make_shared<StoredLaunch>(launch)] { return run(*stored); });
+  submit(launch.stream, [this, stored = std::make_shared<StoredLaunch>(launch)] { return run(*stored); });
   return Status::success;
 }
 
@@ -206,14 +240,19 @@ Status HostDevice::run(const StoredLaunch& stored) {
     // A probe's touch of device memory is left to the pages themselves. Host memory is always there
     // for the process that simulates the chip, so that rule has to be asked.
     const std::uintptr_t begin = as_address(operand.data);
-    const bool on_device = begin == 0 || heap_space_.owns(begin) || vmm_space_.owns(begin);
+    const bool on_device =
+        begin == 0 || heap_space_.owns(begin) || vmm_space_.owns(begin) || async_space_.owns(begin);
     const bool asked = launch.declared || !runs() || !on_device;
     if (asked && !reachable(operand.data, operand.bytes, operand.access)) return Status::illegal_address;
+    touch_managed(operand.data, operand.bytes);
   }
   if (!runs()) return Status::success;
   set_thread_order_seed(thread_orders_());
   const Status status = survive_fault([&launch] { return launch.host(launch); });
-  if (status != Status::success && fault_report_.empty()) fault_report_ = host_launch_report();
+  if (status != Status::success && fault_report_.empty()) {
+    fault_report_ = host_launch_report();
+    fault_address_ = host_launch_fault();
+  }
   return status == Status::success || is_sticky(status) ? status : Status::launch_failure;
 }
 

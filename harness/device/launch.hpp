@@ -19,6 +19,7 @@ struct Operand {
   const void* data = nullptr;
   std::size_t bytes = 0;  ///< 0 with a null pointer declares an absent operand.
   Access access = Access::read;
+  bool may_be_host = false;  ///< A side of a copy: any host memory will do, known to the ledger or not.
 };
 
 struct Dim3 {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "harness/device/cuda_peer.hpp"
+#include "harness/device/cuda_timer.hpp"
 #include "harness/device/device.hpp"
 
 namespace drought {
@@ -12,6 +13,8 @@ std::unique_ptr<Device> make_cuda_device(const Profile&, const DeviceOptions&, s
   why_not = "this build has no cuda lane: nvcc was not found or DROUGHT_CUDA is OFF";
   return nullptr;
 }
+
+std::optional<double> cuda_milliseconds(const std::function<void()>&) { return {}; }
 
 int run_cuda_peer(std::istream&, std::ostream&) { return 77; }
 

@@ -20,6 +20,9 @@ struct Profile {
   std::size_t granularity_bytes = 2_MiB;      ///< VMM granularity, and the chunk of small cudaMallocs.
   std::size_t small_limit_bytes = 1_MiB;      ///< At or below: shares chunks. Above: own mapping.
   std::size_t small_stride_bytes = 512;       ///< Blocks in a chunk start this far apart at least.
+  std::size_t pool_chunk_bytes = 32_MiB;      ///< cudaMallocAsync's pool grows in these.
+  std::size_t graph_bytes = 2_MiB;            ///< Taken by an instantiated graph.
+  std::size_t managed_chunk_bytes = 128_MiB;  ///< Taken when managed memory first comes to the device.
   std::size_t address_space_bytes = 64_TiB;   ///< Most that one reservation may ask for.
   std::size_t host_register_limit_bytes = 0;  ///< 0: no limit but the host's.
   std::size_t shared_bytes_max = 227_KiB;     ///< Dynamic shared memory of one block, opted in.

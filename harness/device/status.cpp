@@ -6,7 +6,7 @@
 namespace drought {
 namespace {
 
-constexpr std::array<std::pair<Status, std::string_view>, 21> kNames{{
+constexpr std::array<std::pair<Status, std::string_view>, 26> kNames{{
     {Status::success, "cudaSuccess"},
     {Status::invalid_value, "cudaErrorInvalidValue"},
     {Status::memory_allocation, "cudaErrorMemoryAllocation"},
@@ -14,6 +14,7 @@ constexpr std::array<std::pair<Status, std::string_view>, 21> kNames{{
     {Status::invalid_device_pointer, "cudaErrorInvalidDevicePointer"},
     {Status::devices_unavailable, "cudaErrorDevicesUnavailable"},
     {Status::invalid_resource_handle, "cudaErrorInvalidResourceHandle"},
+    {Status::illegal_state, "cudaErrorIllegalState"},
     {Status::not_ready, "cudaErrorNotReady"},
     {Status::illegal_address, "cudaErrorIllegalAddress"},
     {Status::launch_out_of_resources, "cudaErrorLaunchOutOfResources"},
@@ -26,7 +27,11 @@ constexpr std::array<std::pair<Status, std::string_view>, 21> kNames{{
     {Status::not_supported, "cudaErrorNotSupported"},
     {Status::stream_capture_unsupported, "cudaErrorStreamCaptureUnsupported"},
     {Status::stream_capture_invalidated, "cudaErrorStreamCaptureInvalidated"},
+    {Status::stream_capture_merge, "cudaErrorStreamCaptureMerge"},
+    {Status::stream_capture_unjoined, "cudaErrorStreamCaptureUnjoined"},
+    {Status::stream_capture_isolation, "cudaErrorStreamCaptureIsolation"},
     {Status::stream_capture_implicit, "cudaErrorStreamCaptureImplicit"},
+    {Status::captured_event, "cudaErrorCapturedEvent"},
     {Status::unknown, "cudaErrorUnknown"},
 }};
 

@@ -16,6 +16,7 @@ enum class [[nodiscard]] Status : int{
     devices_unavailable = 46,
     invalid_device_pointer = 17,
     invalid_resource_handle = 400,
+    illegal_state = 401,
     not_ready = 600,
     illegal_address = 700,
     launch_out_of_resources = 701,
@@ -28,7 +29,11 @@ enum class [[nodiscard]] Status : int{
     not_supported = 801,
     stream_capture_unsupported = 900,
     stream_capture_invalidated = 901,
+    stream_capture_merge = 902,
+    stream_capture_unjoined = 904,
+    stream_capture_isolation = 905,
     stream_capture_implicit = 906,
+    captured_event = 907,
     unknown = 999,
 };
 

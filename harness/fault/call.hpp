@@ -26,12 +26,15 @@ struct Call {
   std::span<const Operand> operands{};  ///< Ranges that a launch, copy or fill touches.
   std::string_view kernel{};            ///< Of a launch.
   bool declared = true;                 ///< false: not to be judged by the ledger.
+  bool captured = false;                ///< Recorded into a graph, and not run now.
+  std::uint64_t graph = 0;              ///< Of a call that makes, launches or ends a graph's instance.
   std::shared_ptr<Block> block{};       ///< Of a release: what the owner lets go of.
   std::uint64_t event = 0;              ///< Of an event call.
   std::string_view resource{};          ///< Of allocate, deallocate and release: whose.
   Resource* lender = nullptr;           ///< Of allocate: the resource that is about to lend.
   MemInfo* info = nullptr;              ///< Of cudaMemGetInfo: what the caller is about to read.
   bool writable = false;                ///< Of cuMemSetAccess.
+  void* const* lent = nullptr;          ///< Of cudaMalloc: where leave() finds the address that was lent.
 
   /// Set before the call: it is not made, and this is the answer.
   std::optional<Status> refused{};

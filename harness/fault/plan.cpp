@@ -17,6 +17,11 @@ bool gives_back(Site site) {
     case Site::cuMemUnmap:
     case Site::cudaStreamDestroy:
     case Site::cudaEventDestroy:
+    case Site::cudaFreeAsync:
+    case Site::cudaMemPoolTrimTo:
+    case Site::cudaGraphDestroy:
+    case Site::cudaGraphExecDestroy:
+    case Site::cudaDeviceGraphMemTrim:
     case Site::deallocate:
     case Site::release:
       return true;

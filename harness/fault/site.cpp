@@ -15,7 +15,9 @@ struct SiteFacts {
 };
 
 // CUDA 13.0 runtime and driver API reference, less the codes that only name an earlier asynchronous
-// failure. A resource's `allocate` fails in one way only, by throwing OutOfMemory; freeing never fails.
+// failure. cudaGraphInstantiate and cudaGraphLaunch take memory (2 MiB for an instance, and what memory
+// nodes map), and answer so when there is none, which the reference leaves out. A resource's `allocate` fails
+// in one way only, by throwing OutOfMemory; freeing never fails.
 constexpr std::array<SiteFacts, site_count> kSites{{
     {"cudaMalloc", {memory_allocation, invalid_value, success}},
     {"cudaFree", {invalid_value, success, success}},
@@ -44,6 +46,21 @@ constexpr std::array<SiteFacts, site_count> kSites{{
     {"cudaMemset", {invalid_value, success, success}},
     {"cudaMemcpy", {invalid_value, success, success}},
     {"cudaPointerGetAttributes", {invalid_value, success, success}},
+    {"cudaMallocAsync", {memory_allocation, invalid_value, not_supported}},
+    {"cudaFreeAsync", {invalid_value, not_supported, success}},
+    {"cudaMemPoolTrimTo", {invalid_value, success, success}},
+    {"cudaMemPoolSetAttribute", {invalid_value, success, success}},
+    {"cudaMemPoolGetAttribute", {invalid_value, success, success}},
+    {"cudaMallocManaged", {memory_allocation, not_supported, invalid_value}},
+    {"cudaMemPrefetchAsync", {invalid_value, success, success}},
+    {"cudaStreamBeginCapture", {invalid_value, success, success}},
+    {"cudaStreamEndCapture", {invalid_value, stream_capture_invalidated, success}},
+    {"cudaStreamIsCapturing", {invalid_value, stream_capture_implicit, success}},
+    {"cudaGraphInstantiate", {memory_allocation, invalid_value, success}},
+    {"cudaGraphLaunch", {invalid_value, memory_allocation, success}},
+    {"cudaGraphDestroy", {invalid_value, success, success}},
+    {"cudaGraphExecDestroy", {invalid_value, success, success}},
+    {"cudaDeviceGraphMemTrim", {invalid_value, success, success}},
     {"launch", {launch_out_of_resources, invalid_value, launch_failure}},
     {"allocate", {memory_allocation, success, success}},
     {"deallocate", {success, success, success}},

@@ -78,13 +78,9 @@ void AccessOrder::touch(const Operand& operand, const Touch& access, const Clock
   }
 }
 
-std::vector<std::string> AccessOrder::note(const Call& call) {
-  std::vector<std::string> races;
-  if (call.site != Site::launch && call.site != Site::cudaMemset && call.site != Site::cudaMemcpy)
-    return races;
-  const std::size_t mine = index_of(call.stream);
+AccessOrder::Clock& AccessOrder::arrive(std::size_t mine, Stream stream) {
   // The legacy default stream waits for every stream, and every stream waits for it.
-  if (call.stream.id == 0) {
+  if (stream.id == 0) {
     for (std::size_t i = 1; i < clocks_.size(); ++i)
       if (i != mine) join(clocks_[mine], Clock(clocks_[i]));
   } else if (const auto legacy = index_.find(0); legacy != index_.end()) {
@@ -93,15 +89,46 @@ std::vector<std::string> AccessOrder::note(const Call& call) {
   join(clocks_[mine], Clock(clocks_[kHost]));
   Clock& clock = clocks_[mine];
   if (clock.size() <= mine) clock.resize(mine + 1);
+  return clock;
+}
+
+std::vector<std::string> AccessOrder::note(const Call& call) {
+  std::vector<std::string> races;
+  if (call.site != Site::launch && call.site != Site::cudaMemset && call.site != Site::cudaMemcpy &&
+      call.site != Site::cudaGraphLaunch)
+    return races;
+  const std::size_t mine = index_of(call.stream);
+  Clock& clock = arrive(mine, call.stream);
   ++clock[mine];
-  const std::string_view what = call.site == Site::launch ? call.kernel : name(call.site);
+  const std::string_view what = call.kernel.empty() ? name(call.site) : call.kernel;
   for (const Operand& operand : call.operands)
     touch(operand, {mine, clock[mine], std::string(what) + " '" + std::string(operand.name) + "'"}, clock,
           races);
   return races;
 }
 
+// The driver lends a freed block to another stream before the free was reached, and makes that stream
+// wait for it. Uses that the free did not come after are still unordered.
+void AccessOrder::note_pool_call(const Call& call) {
+  const auto begin = reinterpret_cast<std::uintptr_t>(call.data);
+  const std::size_t mine = index_of(call.stream);
+  if (call.site == Site::cudaFreeAsync) {
+    const auto block = pool_blocks_.find(begin);
+    if (block == pool_blocks_.end()) return;
+    freed_.push_back({begin, block->second, arrive(mine, call.stream)});
+    pool_blocks_.erase(block);
+    return;
+  }
+  const std::uintptr_t end = begin + call.bytes;
+  for (const FreedBlock& freed : freed_)
+    if (freed.begin < end && begin < freed.end) join(clocks_[mine], freed.clock);
+  // What is lent again in part stays known in whole; its clock is only ever joined once more.
+  std::erase_if(freed_, [&](const FreedBlock& freed) { return begin <= freed.begin && freed.end <= end; });
+  pool_blocks_[begin] = end;
+}
+
 void AccessOrder::completed(const Call& call) {
+  if (call.captured) return;
   const auto host_joins = [&](const Clock& clock) { join(clocks_[kHost], clock); };
   switch (call.site) {
     case Site::cudaStreamSynchronize: {
@@ -113,6 +140,7 @@ void AccessOrder::completed(const Call& call) {
     case Site::cudaFree:
       for (std::size_t i = 1; i < clocks_.size(); ++i) host_joins(clocks_[i]);
       ranges_.clear();  // Everything is now ordered before whatever the host enqueues.
+      freed_.clear();
       break;
     case Site::cudaEventRecord: {
       const std::size_t recorded = index_of(call.stream);
@@ -128,6 +156,10 @@ void AccessOrder::completed(const Call& call) {
     case Site::cudaEventQuery:
     case Site::cudaEventSynchronize:
       if (const auto event = events_.find(call.event); event != events_.end()) host_joins(event->second);
+      break;
+    case Site::cudaMallocAsync:
+    case Site::cudaFreeAsync:
+      note_pool_call(call);
       break;
     default:
       break;

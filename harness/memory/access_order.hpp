@@ -23,7 +23,7 @@ class AccessOrder {
   /// Text for each race that this call's operands are part of; empty when the call is ordered.
   /// Call once for every call that is made, before it is. O(operands * log(known ranges)).
   std::vector<std::string> note(const Call& call);
-  /// After the call, when it answered success: what it now orders.
+  /// After the call, when it answered success: what it now orders. Nothing for a captured call.
   void completed(const Call& call);
   /// The device came to rest (a fresh run on the same device).
   void forget();
@@ -41,7 +41,16 @@ class AccessOrder {
     std::vector<Touch> reads;  ///< At most one a stream.
   };
 
+  /// A block of the stream-ordered pool that was freed: what came before the free, in `clock`.
+  struct FreedBlock {
+    std::uintptr_t begin = 0, end = 0;
+    Clock clock;
+  };
+
+  void note_pool_call(const Call& call);
   std::size_t index_of(Stream stream);
+  /// The stream's clock with all that its next work comes after.
+  Clock& arrive(std::size_t mine, Stream stream);
   static void join(Clock& into, const Clock& from);
   bool ordered_before(const Touch& access, const Clock& clock) const;
   void touch(const Operand& operand, const Touch& access, const Clock& clock,
@@ -52,6 +61,8 @@ class AccessOrder {
   std::vector<Clock> clocks_{Clock(1)};                   ///< [0] is the host's.
   std::unordered_map<std::uint64_t, Clock> events_;
   std::map<std::uintptr_t, Range> ranges_;
+  std::map<std::uintptr_t, std::uintptr_t> pool_blocks_;  ///< Live ones: begin to end.
+  std::vector<FreedBlock> freed_;
 };
 
 }  // namespace drought

@@ -23,12 +23,15 @@ Account::Account(Ledger& ledger, std::string name, Resource& resource, Device& d
       resource_(resource),
       device_(device),
       below_(below),
-      tries_max_(promised_tries(resource)) {
+      tries_max_(promised_tries(resource)),
+      falls_back_(dynamic_cast<FallsBack*>(&resource)) {
   if (below_) below_->above_ = this;
+  if (auto* const guard = dynamic_cast<GuardsBlocks*>(&resource_)) guard->report_damage_to(this);
   ledger_.accounts_.push_back(this);
 }
 
 Account::~Account() {
+  if (auto* const guard = dynamic_cast<GuardsBlocks*>(&resource_)) guard->report_damage_to(nullptr);
   if (below_) below_->above_ = nullptr;
   std::erase(ledger_.accounts_, this);
 }
@@ -170,7 +173,19 @@ void Account::deallocate(void* block, Request request) noexcept {
   live_.erase(found);
   ++ledger_.record_.frees;
   resource_.deallocate(block, asked);
+  if (falls_back_)
+    if (const std::string_view what = falls_back_->take_fallback(); !what.empty())
+      ledger_.record_.fallbacks.push_back(name_ + ": " + std::string(what));
   if (gate) gate->leave(call, Status::success);
+}
+
+void Account::looked_at_block(std::string_view damage) {
+  ++ledger_.record_.looked_at_blocks;
+  if (!damage.empty()) ledger_.record_.violate("no_overrun", name_ + ": " + std::string(damage));
+}
+
+void Account::could_not_look(std::string_view why) {
+  ledger_.record_.fallbacks.push_back(name_ + " could not look at a block: " + std::string(why));
 }
 
 void Account::releasing(const std::shared_ptr<Block>& block) noexcept {

@@ -8,16 +8,25 @@ namespace drought {
 namespace {
 
 constexpr std::size_t kGraves = 4096;
+constexpr std::size_t kSuspectsMax = 8;
+// An address further than this from a block is not called near it: two granules of the driver's.
+constexpr std::size_t kNearBytes = 4_MiB;
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
 
 bool is_a_fault(std::string_view holder) { return holder.starts_with("fault:"); }
 
 }  // namespace
 
 std::string Survivor::text() const {
-  std::string held;
-  for (const std::string& holder : holders) held += (held.empty() ? "" : ", ") + holder;
+  const std::string held = joined(holders);
   return "'" + std::string(tag.view()) + "' (id " + std::to_string(id) + ", " + format_bytes(bytes) +
-         ", allocated at " + allocated_at + ") held by " + (held.empty() ? "nobody known" : held);
+         ", allocated at " + allocated_at + ") held by " + (held.empty() ? "nobody known" : held) +
+         (users.empty() ? "" : ", used by " + joined(users));
 }
 
 bool SpanMap::covers(std::uint64_t offset, std::uint64_t wanted) const {
@@ -37,14 +46,17 @@ bool SpanMap::covers(std::uint64_t offset, std::uint64_t wanted) const {
 
 void Ledger::bury(const Allocation& allocation, const Request& freed_by) {
   if (graveyard_.empty()) graveyard_.resize(kGraves);
-  graveyard_[buried_++ % kGraves] = {allocation.begin,       allocation.end(), allocation.id,
-                                     allocation.request.tag, phase_,           allocation.request.from,
-                                     freed_by.from};
+  graveyard_[buried_++ % kGraves] = {
+      allocation.begin, allocation.end(),
+      allocation.id,    allocation.request.tag,
+      phase_,           allocation.request.from,
+      freed_by.from,    joined(graph_uses_.users_of(allocation.begin, allocation.end()))};
 }
 
 std::string Ledger::Freed::how() const {
   const bool by_its_buffer = lent_at.line == freed_at.line && lent_at.text() == freed_at.text();
-  return by_its_buffer ? "with its buffer, allocated at " + lent_at.text() : "at " + freed_at.text();
+  return (by_its_buffer ? "with its buffer, allocated at " + lent_at.text() : "at " + freed_at.text()) +
+         (used_by.empty() ? "" : " while " + used_by + " used it");
 }
 
 const Ledger::Freed* Ledger::freed_around(std::uintptr_t begin) const {
@@ -100,6 +112,54 @@ Ledger::Objection Ledger::objection_to(const Operand& operand) const {
   return {.text = "is foreign: no live allocation holds it", .foreign = true};
 }
 
+void Ledger::suspect(const Call& launch) {
+  if (launch.site != Site::launch) return;
+  for (const Operand& operand : launch.operands) {
+    const Objection objection = objection_to(operand);
+    if (objection.text.empty()) continue;
+    suspects_.push_back(std::string(launch.kernel) + " operand '" + std::string(operand.name) + "' " +
+                        objection.text);
+    if (suspects_.size() > kSuspectsMax) suspects_.pop_front();
+  }
+}
+
+std::string Ledger::place_of(std::uintptr_t address) const {
+  const auto named = [](const Allocation& block) {
+    return "'" + std::string(block.request.tag.view()) + "' (id " + std::to_string(block.id) + ", " +
+           std::to_string(block.request.bytes) + " B, allocated at " + block.request.from.text() + ")";
+  };
+  std::size_t nearest = kNearBytes;
+  std::string beside;
+  for (const Account* account : accounts_) {
+    if (account->above_) continue;
+    const auto next = account->live_.upper_bound(address);
+    if (next != account->live_.end() && next->first - address < nearest) {
+      nearest = next->first - address;
+      beside = std::to_string(nearest) + " B before the start of " + named(next->second);
+    }
+    if (next == account->live_.begin()) continue;
+    const Allocation& before = std::prev(next)->second;
+    if (address < before.end())
+      return "at byte " + std::to_string(address - before.begin) + " of " + named(before);
+    if (address - before.end() < nearest) {
+      nearest = address - before.end();
+      beside = std::to_string(nearest) + " B past the end of " + named(before);
+    }
+  }
+  if (const Freed* freed = freed_around(address))
+    return "at byte " + std::to_string(address - freed->begin) + " of '" + std::string(freed->tag.view()) +
+           "' (id " + std::to_string(freed->id) + ", " + std::to_string(freed->end - freed->begin) +
+           " B), freed " + freed->how();
+  return beside;
+}
+
+std::string Ledger::explain_fault(const void* address) const {
+  std::string text = address ? place_of(reinterpret_cast<std::uintptr_t>(address)) : "";
+  if (!text.empty()) text = "the address lies " + text;
+  for (const std::string& operand : suspects_) text += (text.empty() ? "" : "; ") + ("suspect: " + operand);
+  return text;
+}
+
 void Ledger::judge_registration(const Call& call) {
   const auto begin = reinterpret_cast<std::uintptr_t>(call.data);
   for (const SpanMap& map : maps_) {
@@ -118,33 +178,40 @@ void Ledger::judge_registration(const Call& call) {
 
 void Ledger::completed(const Call& call) {
   order_.completed(call);
+  graph_uses_.completed(call);
   if (call.site == Site::cudaHostRegister) registered_.insert_or_assign(call.data, call.bytes);
   if (call.site == Site::cudaHostUnregister) registered_.erase(call.data);
 }
 
 void Ledger::judge(Call& call) {
-  if (!call.declared) return;
+  if (!call.declared) return suspect(call);
+  // An instance is only made ready; what its launch touches is judged then.
+  if (call.site == Site::cudaGraphInstantiate) return;
   if (call.operands.empty() && call.site != Site::cudaHostRegister) return;
   if (call.site == Site::cudaHostRegister) judge_registration(call);
   for (const Operand& operand : call.operands) {
     ++record_.judged_operands;
     const Objection objection = objection_to(operand);
     // The other side of a copy may be any host memory; the device knows that better.
-    if (objection.text.empty() || (objection.foreign && call.site == Site::cudaMemcpy)) continue;
-    const std::string_view who = call.site == Site::launch ? call.kernel : name(call.site);
+    if (objection.text.empty() || (objection.foreign && operand.may_be_host)) continue;
+    const std::string_view who = call.kernel.empty() ? name(call.site) : call.kernel;
     record_.violate(std::string(objection.check),
                     std::string(who) + " operand '" + std::string(operand.name) + "' " + objection.text);
     call.refused = Status::invalid_value;
   }
-  if (call.refused) return;
+  if (call.refused || call.captured) return;
   record_.ordered_accesses += call.operands.size();
   for (const std::string& race : order_.note(call)) record_.violate("stream_order", race);
 }
 
 Survivor Ledger::survivor(const Allocation& allocation) const {
-  Survivor found{
-      allocation.id, allocation.request.tag, allocation.request.bytes, {}, allocation.request.from.text(),
-      false};
+  Survivor found{allocation.id,
+                 allocation.request.tag,
+                 allocation.request.bytes,
+                 {},
+                 graph_uses_.users_of(allocation.begin, allocation.end()),
+                 allocation.request.from.text(),
+                 false};
   if (allocation.owned) found.holders.emplace_back("its owner");
   bool faults_only = !allocation.owned && !allocation.leases.empty();
   for (const std::string& holder : allocation.leases) {

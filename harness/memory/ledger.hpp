@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <span>
@@ -19,11 +20,14 @@
 #include "harness/check/record.hpp"
 #include "harness/fault/call.hpp"
 #include "harness/memory/access_order.hpp"
+#include "harness/memory/graph_uses.hpp"
+#include "harness/memory/interfaces.hpp"
 #include "harness/memory/resource.hpp"
 
 namespace drought {
 
 class Device;
+class FallsBack;
 class Ledger;
 
 struct Allocation {
@@ -38,7 +42,7 @@ struct Allocation {
 };
 
 /// One link of a chain: a resource, and everything it has lent and not taken back.
-class Account final : public Resource {
+class Account final : public Resource, private GuardsBlocks::Listener {
  public:
   /// `below`: the account this resource borrows from, or null for one over the device.
   Account(Ledger& ledger, std::string name, Resource& resource, Device& device, Account* below);
@@ -60,6 +64,8 @@ class Account final : public Resource {
  private:
   friend class Ledger;
   void* lend(const Request& request);
+  void looked_at_block(std::string_view damage) override;
+  void could_not_look(std::string_view why) override;
   void begin_try(std::size_t bytes);
   void end_try(Attempt::End end);
   void admit(void* block, const Request& request);
@@ -73,9 +79,10 @@ class Account final : public Resource {
   Account* above_ = nullptr;
   /// What the resource promised as Retries; 0: nothing, and its tries are not recorded.
   const std::size_t tries_max_;
-  bool grows_ = false;        ///< Inside allocate(): what it asks for below is a try.
-  std::size_t refusals_ = 0;  ///< In a row, of this allocate().
-  std::size_t last_try_ = 0;  ///< Index of the attempt, where there was one.
+  FallsBack* const falls_back_;  ///< The resource, where it does.
+  bool grows_ = false;           ///< Inside allocate(): what it asks for below is a try.
+  std::size_t refusals_ = 0;     ///< In a row, of this allocate().
+  std::size_t last_try_ = 0;     ///< Index of the attempt, where there was one.
   std::map<std::uintptr_t, Allocation> live_;
   std::size_t live_bytes_ = 0;
 };
@@ -112,6 +119,10 @@ class Ledger {
   void begin_generation() { ++generation_; }
   std::uint64_t generation() const { return generation_; }
 
+  /// What is known of an access that ended a context: which block `address` lies in or beside, where it is
+  /// known, and the operands of undeclared launches that no live block held. Ask while the blocks live.
+  std::string explain_fault(const void* address) const;
+
   /// Live allocations that workloads hold (of the topmost accounts), the oldest first.
   std::vector<Survivor> survivors(std::span<const Tag> tags) const;
   /// Records that nothing with these tags may live any more, and answers what does.
@@ -141,6 +152,7 @@ class Ledger {
     std::uint64_t id = 0;
     Tag tag, phase;
     CallSite lent_at, freed_at;
+    std::string used_by;  ///< Graphs that were ready to touch it.
     /// "at file:line"; a buffer that left its scope knows only where it came from.
     std::string how() const;
   };
@@ -154,6 +166,8 @@ class Ledger {
   /// violation. The call is made all the same.
   void judge_registration(const Call& call);
   void update_peak();
+  void suspect(const Call& launch);
+  std::string place_of(std::uintptr_t address) const;
   /// What is wrong with an operand and which check minds; an empty text when it may be used.
   struct Objection {
     std::string text;
@@ -167,8 +181,10 @@ class Ledger {
   Record& record_;
   std::vector<Account*> accounts_;
   AccessOrder order_;
+  GraphUses graph_uses_;
   std::vector<Freed> graveyard_;  ///< A ring of the last 4096 blocks, for naming a stale operand.
   std::uint64_t buried_ = 0;
+  std::deque<std::string> suspects_;  ///< The last 8 operands that only an undeclared launch could use.
   std::vector<SpanMap> maps_;
   std::map<std::uintptr_t, NamedRange> ranges_;
   std::map<const void*, std::size_t> registered_;  ///< Host memory registered and not yet unregistered.

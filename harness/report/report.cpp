@@ -27,20 +27,60 @@ json to_json(const SweepResult& result) {
           {"why", result.why},           {"wall_ms", result.wall_ms}};
 }
 
-json to_json(const ReplayResult& result) {
+json to_json(const HeldMemory& held) {
+  return {{"device", held.device},
+          {"event", held.event},
+          {"reserved_bytes", held.reserved_bytes},
+          {"live_bytes", held.live_bytes},
+          {"idle_bytes", held.idle_bytes()},
+          {"largest_hole_bytes", held.largest_hole_bytes},
+          {"compaction_frees_bytes", held.compaction_frees_bytes}};
+}
+
+json to_json(const FirstRefusal& refusal) {
+  json out = to_json(static_cast<const HeldMemory&>(refusal));
+  out["request_bytes"] = refusal.request_bytes;
+  out["stream"] = refusal.stream;
+  out["free_bytes"] = refusal.free_bytes;
+  out["shortage"] = refusal.shortage();
+  out["why"] = refusal.why;
+  return out;
+}
+
+json to_json(const ReplayReport& report) {
+  const ReplayResult& result = report.result;
   json differences = nullptr;
   if (result.differences) differences = *result.differences;
-  return {{"trace", result.trace},
-          {"events", result.events},
-          {"compared", result.compared},
-          {"differences", differences},
-          {"first_difference", result.first_difference},
-          {"inferred", {{"empty_cache", result.inferred.empty_cache}}},
-          {"refused", result.refused},
-          {"reserved_bytes", result.reserved_bytes},
-          {"live_bytes", result.live_bytes},
-          {"peak_reserved_bytes", result.peak_reserved_bytes},
-          {"ns_per_op", result.ns_per_op}};
+  json out{{"trace", result.trace},
+           {"events", result.events},
+           {"compared", result.compared},
+           {"differences", differences},
+           {"first_difference", result.first_difference},
+           {"inferred",
+            {{"empty_cache", result.inferred.empty_cache},
+             {"pool", result.inferred.pool},
+             {"cap", result.inferred.cap},
+             {"start", result.inferred.start},
+             {"refusal", result.inferred.refusal}}},
+           {"unverified_ages", result.unverified_ages},
+           {"refused", result.refused},
+           {"reserved_bytes", result.reserved_bytes},
+           {"live_bytes", result.live_bytes},
+           {"peak_reserved_bytes", result.peak_reserved_bytes},
+           {"ns_per_op", result.ns_per_op}};
+  if (!report.refit) return out;
+  const Refit& refit = *report.refit;
+  out["allocator"] = refit.allocator;
+  out["capacity_bytes"] = refit.capacity_bytes;
+  out["fits"] = refit.fits;
+  out["first_refusal"] = refit.first_refusal ? to_json(*refit.first_refusal) : json();
+  out["peak"] = to_json(refit.peak);
+  out["peak_live_bytes"] = refit.peak_live_bytes;
+  out["driver_calls"] = refit.driver_calls;
+  out["granularity_bytes"] = refit.granularity_bytes;
+  if (refit.sought_capacity)
+    out["least_capacity_bytes"] = refit.least_capacity_bytes ? json(*refit.least_capacity_bytes) : json();
+  return out;
 }
 
 template <typename Result>
@@ -113,17 +153,70 @@ void print_table(std::ostream& out, const std::vector<SweepResult>& results) {
       << " failures\n";
 }
 
-void print_line(std::ostream& out, const ReplayResult& result) {
+namespace {
+
+/// "6 empty_cache, 1 cap inferred", or "nothing inferred".
+std::string inferred_text(const ReplayResult& result) {
+  const std::pair<std::size_t, const char*> all[] = {{result.inferred.empty_cache, "empty_cache"},
+                                                     {result.inferred.pool, "pool"},
+                                                     {result.inferred.cap, "cap"},
+                                                     {result.inferred.start, "start segment"},
+                                                     {result.inferred.refusal, "refusal"}};
+  std::string text;
+  for (const auto& [count, what] : all)
+    if (count) text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + what;
+  text = (text.empty() ? "nothing" : text) + " inferred";
+  if (result.unverified_ages) text += ", collection by age unverified";
+  return text;
+}
+
+void print_compared(std::ostream& out, const ReplayResult& result) {
   const std::string verdict = !result.differences ? "statistics"
                               : *result.differences == 0
                                   ? "0 differences"
                                   : std::to_string(*result.differences) + " differences";
   out << std::left << std::setw(16) << verdict << result.trace << "  " << result.events << " events, "
-      << result.compared << " compared, " << result.inferred.empty_cache << " empty_cache inferred, peak "
+      << result.compared << " compared, " << inferred_text(result) << ", peak "
       << format_bytes(result.peak_reserved_bytes) << ", " << std::fixed << std::setprecision(0)
       << result.ns_per_op << " ns an operation\n";
   if (!result.first_difference.empty())
     out << std::string(16, ' ') << "first: " << result.first_difference << '\n';
+}
+
+void print_refit(std::ostream& out, const ReplayResult& result, const Refit& refit) {
+  const std::string indent(16, ' ');
+  std::size_t calls = 0;
+  for (const auto& [site, count] : refit.driver_calls) calls += count;
+  out << std::left << std::setw(16) << (refit.fits ? "fits" : "does not fit") << result.trace << "  "
+      << result.events << " events through " << refit.allocator << " in "
+      << format_bytes(refit.capacity_bytes) << ", " << calls << " driver calls, " << std::fixed
+      << std::setprecision(0) << result.ns_per_op << " ns an operation\n"
+      << indent << "peak reserved " << format_bytes(refit.peak.reserved_bytes) << " at event "
+      << refit.peak.event << ", of it idle " << format_bytes(refit.peak.idle_bytes()) << ", largest hole "
+      << format_bytes(refit.peak.largest_hole_bytes) << ", compaction would free "
+      << format_bytes(refit.peak.compaction_frees_bytes) << "; peak live "
+      << format_bytes(refit.peak_live_bytes) << '\n';
+  if (const auto& first = refit.first_refusal)
+    out << indent << result.refused << " refused, the first at event " << first->event << " of device "
+        << first->device << ": " << format_bytes(first->request_bytes) << " with "
+        << format_bytes(first->free_bytes) << " free, " << format_bytes(first->idle_bytes())
+        << " idle, largest hole " << format_bytes(first->largest_hole_bytes) << "; "
+        << "by " << first->shortage() << '\n'
+        << indent << first->why << '\n';
+  if (!refit.sought_capacity) return;
+  out << indent;
+  if (refit.least_capacity_bytes)
+    out << "least capacity " << format_bytes(*refit.least_capacity_bytes) << " ("
+        << *refit.least_capacity_bytes << " B, to " << format_bytes(refit.granularity_bytes)
+        << "), peak live " << format_bytes(refit.peak_live_bytes) << '\n';
+  else
+    out << "no capacity up to 64 TiB serves it\n";
+}
+
+}  // namespace
+
+void print_line(std::ostream& out, const ReplayReport& report) {
+  report.refit ? print_refit(out, report.result, *report.refit) : print_compared(out, report.result);
 }
 
 void write_json(const std::string& path, const std::string& command, std::uint64_t seed,
@@ -137,8 +230,8 @@ void write_json(const std::string& path, const std::string& command, std::uint64
 }
 
 void write_json(const std::string& path, const std::string& command, std::uint64_t seed,
-                const std::vector<ReplayResult>& results) {
-  write_results(path, command, seed, results);
+                const std::vector<ReplayReport>& reports) {
+  write_results(path, command, seed, reports);
 }
 
 }  // namespace drought

@@ -7,7 +7,7 @@
 
 #include "harness/scenario/run.hpp"
 #include "harness/sweep/sweep.hpp"
-#include "harness/trace/replay.hpp"
+#include "harness/trace/refit.hpp"
 
 namespace drought {
 
@@ -19,7 +19,8 @@ void print_table(std::ostream& out, const std::vector<RunResult>& results);
 void print_line(std::ostream& out, const SweepResult& result);
 void print_table(std::ostream& out, const std::vector<SweepResult>& results);
 
-void print_line(std::ostream& out, const ReplayResult& result);
+/// A line, of a what-if replay a second one; the first difference or refusal below.
+void print_line(std::ostream& out, const ReplayReport& report);
 
 /// {"command", "seed", "version", "results": [...]} to `path`. Throws UserError when it cannot be written.
 void write_json(const std::string& path, const std::string& command, std::uint64_t seed,
@@ -27,6 +28,6 @@ void write_json(const std::string& path, const std::string& command, std::uint64
 void write_json(const std::string& path, const std::string& command, std::uint64_t seed,
                 const std::vector<SweepResult>& results);
 void write_json(const std::string& path, const std::string& command, std::uint64_t seed,
-                const std::vector<ReplayResult>& results);
+                const std::vector<ReplayReport>& reports);
 
 }  // namespace drought

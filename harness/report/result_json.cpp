@@ -38,7 +38,8 @@ json to_json(const RunResult& result) {
           {"wall_ms", result.wall_ms},
           {"why", result.why},
           {"repeat", result.repeat},
-          {"decisions", result.decisions}};
+          {"decisions", result.decisions},
+          {"diagnosis", result.diagnosis}};
 }
 
 RunResult result_from_json(const json& from) {
@@ -60,6 +61,7 @@ RunResult result_from_json(const json& from) {
   result.why = from.at("why");
   result.repeat = from.at("repeat");
   result.decisions = from.at("decisions").get<std::vector<std::string>>();
+  result.diagnosis = from.at("diagnosis");
   return result;
 }
 

@@ -7,9 +7,9 @@
 //   };
 //
 // A field may be bool, an integer, double, std::string, std::vector<std::size_t>,
-// std::vector<std::string>, or a std::vector of such a struct, which takes tables. A key with "bytes" in
-// its name also takes a size with its unit, "60 GiB". A struct with a field `Position at` is told where
-// its table stands.
+// std::vector<std::string>, std::vector<Table>, or a std::vector of such a struct, which takes tables. A key
+// with "bytes" in its name also takes a size with its unit, "60 GiB". A struct with a field `Position at` is
+// told where its table stands.
 #pragma once
 
 #include <string_view>

@@ -18,7 +18,9 @@ Rig::Rig(const Scenario& scenario, const Catalogues& catalogues, RigOptions opti
 }
 
 Rig::RankParts Rig::make_rank(const Scenario& scenario, int rank) {
-  const Profile& profile = profile_named(scenario.device.profile);
+  Profile profile = profile_named(scenario.device.profile);
+  if (scenario.device.host_register_limit_bytes != 0)
+    profile.host_register_limit_bytes = scenario.device.host_register_limit_bytes;
   const DeviceOptions wanted{.work = device_work_,
                              .capacity_bytes = scenario.device.capacity_bytes,
                              .seed = Random(options_.seed).split(0xDE1 + static_cast<std::uint64_t>(rank))()};
@@ -156,11 +158,17 @@ void Rig::leave(Call& call, Status status) noexcept {
     plan_.answered(call, status, scene);
     quiet_ = false;
   }
-  if (status == Status::memory_allocation)
+  if (status == Status::memory_allocation) {
     ++memory_refusals_;
-  else if (status != Status::success && status != Status::not_ready && !gives_back(call.site))
+    if (call.site != Site::allocate) last_refusal_ = {calls_, call.bytes};
+  } else if (status != Status::success && status != Status::not_ready && !gives_back(call.site)) {
     ++other_refusals_;
-  if (call.site == Site::launch && status == Status::success) ++record_.launches;
+  }
+  if (is_sticky(status) && !call.refused && !call.answer && fault_place_.empty())
+    for (const RankParts& parts : ranks_)
+      if (fault_place_.empty()) fault_place_ = ledger_.explain_fault(parts.device->fault_address());
+  const bool launches = (call.site == Site::launch && !call.captured) || call.site == Site::cudaGraphLaunch;
+  if (launches && status == Status::success) ++record_.launches;
   if (!call.refused && (status == Status::success || gives_back(call.site))) ledger_.completed(call);
 }
 

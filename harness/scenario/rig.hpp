@@ -51,8 +51,16 @@ class Rig final : private CallGate {
   /// An independent stream of chance for the part of the workload called by this number.
   Random random(std::uint64_t part) const { return Random(options_.seed).split(0x3070AD ^ part); }
   bool full() const { return device_work_ == Device::Work::full; }
+  /// What the ledger knew of the access that ended a context when that first showed; empty when none did.
+  const std::string& fault_place() const { return fault_place_; }
   /// Calls that answered "no memory" so far: lets an attempt say why it ended, whatever was thrown.
   std::uint64_t memory_refusals() const { return memory_refusals_; }
+  /// The device call that last answered "no memory".
+  struct Refusal {
+    std::uint64_t call = 0;  ///< As calls() counted then.
+    std::size_t bytes = 0;
+  };
+  const Refusal& last_refusal() const { return last_refusal_; }
   /// Calls that answered another error so far; a call that gives something back is none.
   std::uint64_t other_refusals() const { return other_refusals_; }
   /// Processes that a fault has killed so far.
@@ -98,6 +106,8 @@ class Rig final : private CallGate {
   Random fault_random_;
   std::vector<RankParts> ranks_;
   std::uint64_t calls_ = 0, memory_refusals_ = 0, other_refusals_ = 0, kills_ = 0;
+  std::string fault_place_;
+  Refusal last_refusal_;
   bool quiet_ = false;  ///< A fault's own calls: no step, no judgement, no strike.
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "harness/diagnose/log_reader.hpp"
 #include "harness/scenario/workload.hpp"
 
 namespace drought {
@@ -38,12 +39,21 @@ std::string wrong_expectation(const Scenario& scenario, const RunResult& result,
   return wrong_decision(scenario, record);
 }
 
+/// Empty when the record shows the shortage that [expect] names.
+std::string wrong_diagnosis(const Scenario& scenario, const RunResult& result) {
+  const std::string& expected = scenario.expect.diagnosis;
+  if (expected.empty() || expected == result.diagnosis) return {};
+  return "expected the diagnosis " + expected + ", came " + result.diagnosis + ": " +
+         diagnose_run(result.decisions, result.outcome).sentence;
+}
+
 void judge_mutant(const Scenario& scenario, RunResult& result) {
   std::vector<std::string> failing;
   for (const CheckResult& check : result.checks)
     if (!check.ok) failing.push_back(check.name);
   if (failing == std::vector{scenario.expect.caught_by}) {
-    result.verdict = Verdict::caught;
+    result.why = wrong_diagnosis(scenario, result);
+    result.verdict = result.why.empty() ? Verdict::caught : Verdict::failed;
     return;
   }
   result.verdict = Verdict::failed;
@@ -81,6 +91,7 @@ void judge(const Scenario& scenario, const Record& record, RunResult& result) {
     return;
   }
   result.why = wrong_expectation(scenario, result, record);
+  if (result.why.empty()) result.why = wrong_diagnosis(scenario, result);
   if (!result.why.empty()) result.verdict = Verdict::failed;
 }
 
@@ -122,6 +133,14 @@ std::string option_text(Lane lane, std::uint64_t seed) {
          (seed == 1 ? "" : " --seed " + std::to_string(seed));
 }
 
+Diagnosis diagnose_run(const std::vector<std::string>& decisions, const Outcome& outcome) {
+  LogReader reader;
+  // The message first: the figures of a record say more than it, and a later refusal replaces it.
+  if (!outcome.message.empty()) reader.line(outcome.message);
+  for (const std::string& decision : decisions) reader.line(decision);
+  return diagnose(reader.figures());
+}
+
 Outcome run_workload(const Scenario& scenario, Rig& rig) {
   const WorkloadEntry* const entry = find_entry(rig.catalogues().workloads, scenario.workload.kind);
   Outcome outcome;
@@ -145,6 +164,7 @@ Outcome run_workload(const Scenario& scenario, Rig& rig) {
   for (int rank = 0; rank < rig.ranks(); ++rank)
     if (const std::string report = rig.device(rank).fault_report(); !report.empty())
       outcome.message += "; " + report;
+  if (!rig.fault_place().empty()) outcome.message += "; " + rig.fault_place();
   return outcome;
 }
 
@@ -191,6 +211,7 @@ RunResult run_scenario(const Scenario& scenario, const Catalogues& catalogues, c
   result.attempts = record.attempts.size();
   result.peak_bytes = record.peak_bytes;
   result.decisions = record.decisions;
+  result.diagnosis = name(diagnose_run(record.decisions, result.outcome).shortage);
   judge(scenario, record, result);
   result.wall_ms =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - started).count();

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "harness/diagnose/diagnosis.hpp"
 #include "harness/scenario/rig.hpp"
 
 namespace drought {
@@ -33,12 +34,16 @@ struct RunResult {
   std::string why;     ///< One line; empty when all was as expected.
   std::string repeat;  ///< The command that runs this again.
   std::vector<std::string> decisions;
+  std::string diagnosis;  ///< The kind of shortage that the record shows.
 };
 
 struct RunOptions {
   Lane lane = Lane::host;
   std::uint64_t seed = 1;
 };
+
+/// What kind of shortage a run's own figures show, read in the words that any log is read in.
+Diagnosis diagnose_run(const std::vector<std::string>& decisions, const Outcome& outcome);
 
 /// Runs the workload of `scenario` on `rig` to its end.
 Outcome run_workload(const Scenario& scenario, Rig& rig);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "harness/diagnose/diagnosis.hpp"
 #include "harness/fault/plan.hpp"
 #include "harness/scenario/workload.hpp"
 
@@ -103,9 +104,25 @@ Expectation read_expectation(const Table& section, const Catalogues& catalogues)
   const std::vector<std::string> checks = names_of(catalogues.checks);
   if (!expect.caught_by.empty()) require_one_of(section, "caught_by", expect.caught_by, checks);
   for (const std::string& check : expect.checks) require_one_of(section, "checks", check, checks);
+  if (!expect.diagnosis.empty())
+    require_one_of(section, "diagnosis", expect.diagnosis,
+                   {shortage_names().begin(), shortage_names().end()});
   if (!expect.caught_by.empty() && section.find("outcome"))
     section.fail(place_of(section, "outcome"), "a mutant says caught_by instead of outcome");
   return expect;
+}
+
+ReportSection read_report(const Table& section, const Expectation& expect) {
+  const auto report = read_options<ReportSection>(section);
+  if (section.empty()) return report;
+  if (report.number.empty()) section.fail(section.at(), "a report needs its number");
+  require_one_of(section, "class", report.kind, {shortage_names().begin(), shortage_names().end()});
+  require_one_of(section, "closes", report.closes, {"numeric", "mechanism", "partly", "no"});
+  if ((report.closes == "partly" || report.closes == "no") && report.note.empty())
+    section.fail(place_of(section, "closes"), "'" + report.closes + "' needs a note that says why");
+  if (expect.diagnosis.empty())
+    section.fail(section.at(), "a report needs the diagnosis that [expect] names");
+  return report;
 }
 
 }  // namespace
@@ -116,7 +133,8 @@ bool Scenario::runs_on(Lane lane) const {
 }
 
 Scenario read_scenario(const Table& root, const Catalogues& catalogues) {
-  root.allow_only({"title", "guards", "device", "resource", "workload", "fault", "expect", "sweep"});
+  root.allow_only(
+      {"title", "guards", "device", "resource", "workload", "fault", "expect", "sweep", "report"});
   Scenario scenario;
   scenario.path = root.file();
   scenario.root = root;
@@ -168,6 +186,7 @@ Scenario read_scenario(const Table& root, const Catalogues& catalogues) {
           "fault '" + fault.kind + "' ends the context of a GPU's process: [device] needs isolate = true");
   }
   scenario.expect = read_expectation(root.table_or_empty("expect"), catalogues);
+  scenario.report = read_report(root.table_or_empty("report"), scenario.expect);
   scenario.sweep = read_options<SweepSection>(root.table_or_empty("sweep"));
   return scenario;
 }

@@ -6,7 +6,8 @@
 //   [[resource]] …, beside = true      not of the chain: over the device by itself, found by its name
 //   [workload] kind + its options
 //   [[fault]] kind, when = { trigger }, + the fault's options
-//   [expect] outcome, attempts, message, caught_by, checks, decisions
+//   [expect] outcome, attempts, message, caught_by, checks, decisions, diagnosis
+//   [report] number, class, closes, note      of a scenario that re-enacts a report of running out of memory
 //   [sweep] points_max, skip
 #pragma once
 
@@ -29,10 +30,24 @@ struct Expectation {
   std::int64_t attempts = -1;          ///< -1: any number.
   std::vector<std::string> checks;     ///< Checks that must have had something to judge.
   std::vector<std::string> decisions;  ///< Figures the workload must have recorded, word for word.
+  std::string diagnosis;               ///< The kind of shortage that the record must show; empty: any.
   static constexpr auto keys() {
     return std::tuple{key("outcome", &Expectation::outcome),     key("message", &Expectation::message),
                       key("caught_by", &Expectation::caught_by), key("attempts", &Expectation::attempts),
-                      key("checks", &Expectation::checks),       key("decisions", &Expectation::decisions)};
+                      key("checks", &Expectation::checks),       key("decisions", &Expectation::decisions),
+                      key("diagnosis", &Expectation::diagnosis)};
+  }
+};
+
+/// The report that a scenario re-enacts.
+struct ReportSection {
+  std::string number;  ///< "OOM-01"; empty: the scenario re-enacts none.
+  std::string kind;    ///< The class that the report was given; [expect] diagnosis may be finer.
+  std::string closes;  ///< How far the figures are reproduced: numeric, mechanism, partly or no.
+  std::string note;    ///< What is not reproduced, where closes is partly or no.
+  static constexpr auto keys() {
+    return std::tuple{key("number", &ReportSection::number), key("class", &ReportSection::kind),
+                      key("closes", &ReportSection::closes), key("note", &ReportSection::note)};
   }
 };
 
@@ -44,13 +59,18 @@ struct DeviceSection {
   std::vector<std::string> lanes{"host", "cuda"};
   std::vector<std::size_t> peer_bytes;  ///< Other processes that hold this much from the start.
   std::uint64_t steps_max = 10'000'000;
-  bool isolate = false;  ///< Runs in a process of its own: it may end its context.
+  std::size_t host_register_limit_bytes = 0;  ///< 0: the profile's.
+  bool isolate = false;                       ///< Runs in a process of its own: it may end its context.
   static constexpr auto keys() {
-    return std::tuple{
-        key("profile", &DeviceSection::profile),     key("capacity_bytes", &DeviceSection::capacity_bytes),
-        key("count", &DeviceSection::count),         key("work", &DeviceSection::work),
-        key("lanes", &DeviceSection::lanes),         key("peer_bytes", &DeviceSection::peer_bytes),
-        key("steps_max", &DeviceSection::steps_max), key("isolate", &DeviceSection::isolate)};
+    return std::tuple{key("profile", &DeviceSection::profile),
+                      key("capacity_bytes", &DeviceSection::capacity_bytes),
+                      key("count", &DeviceSection::count),
+                      key("work", &DeviceSection::work),
+                      key("lanes", &DeviceSection::lanes),
+                      key("peer_bytes", &DeviceSection::peer_bytes),
+                      key("steps_max", &DeviceSection::steps_max),
+                      key("isolate", &DeviceSection::isolate),
+                      key("host_register_limit_bytes", &DeviceSection::host_register_limit_bytes)};
   }
 };
 
@@ -88,6 +108,7 @@ struct Scenario {
   std::vector<FaultSection> faults;
   Expectation expect;
   SweepSection sweep;
+  ReportSection report;
   Table root;
 
   bool is_mutant() const { return !expect.caught_by.empty(); }

@@ -148,6 +148,10 @@ void read(const Table& table, const Table::Entry& entry, Table& out) {
   out = *entry.value.table();
 }
 
+void read(const Table& table, const Table::Entry& entry, std::vector<Table>& out) {
+  out = table.tables(entry.key);
+}
+
 std::int64_t read_integer(const Table& table, const Table::Entry& entry, std::int64_t low,
                           std::uint64_t high) {
   std::int64_t number = 0;

@@ -91,6 +91,7 @@ void read(const Table& table, const Table::Entry& entry, std::string& out);
 void read(const Table& table, const Table::Entry& entry, std::vector<std::size_t>& out);
 void read(const Table& table, const Table::Entry& entry, std::vector<std::string>& out);
 void read(const Table& table, const Table::Entry& entry, Table& out);
+void read(const Table& table, const Table::Entry& entry, std::vector<Table>& out);
 /// Fails outside [low, high].
 std::int64_t read_integer(const Table& table, const Table::Entry& entry, std::int64_t low,
                           std::uint64_t high);

@@ -50,6 +50,8 @@ void set_thread_order_seed(std::uint64_t seed) { engine().seed = seed; }
 
 const std::string& host_launch_report() { return engine().report; }
 
+const void* host_launch_fault() { return engine().block.fault_address(); }
+
 bool on_kernel_thread() { return running_block != nullptr; }
 
 void end_kernel_thread_at(const void* address) { running_block->end_at(address); }

@@ -28,6 +28,9 @@ void set_thread_order_seed(std::uint64_t seed);
 /// where. Empty after a success.
 const std::string& host_launch_report();
 
+/// The unmapped address that ended the last launch on this OS thread, or null.
+const void* host_launch_fault();
+
 /// Whether the caller is a thread of a simulated kernel. Safe in a signal handler.
 bool on_kernel_thread();
 
@@ -57,6 +60,7 @@ class HostBlock {
   static std::string describe_geometry(const Launch& launch);
 
   const Launch& launch() const { return *launch_; }
+  const void* fault_address() const { return fault_.address; }
   Dim3 index() const { return index_; }
 
   /// Memory is ordered between all threads before it and all threads after.

@@ -120,7 +120,7 @@ struct NumberTraits<float> {
 template <>
 struct NumberTraits<bf16> {
   static constexpr std::string_view name = "bf16";
-  static constexpr double unit_roundoff = 0x1p-9;
+  static constexpr double unit_roundoff = 0x1p-8;
 };
 
 }  // namespace drought

@@ -1,12 +1,7 @@
 // The parser: one pass over the bytes, no recursion, one switch that is the closed list of opcodes.
 #include "harness/trace/pickle.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
 
 #include "harness/trace/pickle_builder.hpp"
@@ -181,52 +176,45 @@ class Reader {
 };
 
 void Document::parse() {
-  Builder builder(arena_, file_bytes_);
-  Reader reader(file_.get(), file_bytes_, builder);
+  Builder builder(arena_, file_.size);
+  Reader reader(file_.data.get(), file_.size, builder);
   try {
     root_ = Value(reader.read());
   } catch (const Refusal& refusal) {
     throw TraceError(name_ + ": offset " + std::to_string(reader.opcode_offset()) + ": " + refusal.what);
   }
   tree_bytes_ = builder.tree_bytes();
+  keeps_all_ = builder.keeps_all();
+}
+
+void Document::release_between(Value first, Value last) {
+  const auto holding = [&](Value value) {
+    return std::find_if(arena_.begin(), arena_.end(),
+                        [&](const ArenaBlock& block) { return block.holds(value.node()); });
+  };
+  auto block = holding(first);
+  const auto end = holding(last);
+  if (keeps_all_ || block >= end) return;
+  root_ = Value();  // Whoever asked has no use for the whole any more.
+  for (++block; block != end; ++block) {
+    if (block->is_kept || !block->words) continue;
+    block->words.reset();
+    released_bytes_ += block->count * sizeof(Word);
+  }
+}
+
+Document Document::parse(std::string name, FileBytes bytes) {
+  Document document;
+  document.name_ = std::move(name);
+  document.file_ = std::move(bytes);
+  document.parse();
+  return document;
 }
 
 Document Document::parse(std::string name, std::string_view bytes) {
-  Document document;
-  document.name_ = std::move(name);
-  document.file_.reset(new unsigned char[bytes.size() + 1]);
-  std::copy(bytes.begin(), bytes.end(), document.file_.get());
-  document.file_bytes_ = bytes.size();
-  document.parse();
-  return document;
+  return parse(std::move(name), copy_bytes(bytes));
 }
 
-Document Document::read(const std::string& path) {
-  struct Descriptor {
-    int number;
-    ~Descriptor() {
-      if (number >= 0) ::close(number);
-    }
-  } const descriptor{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
-  struct stat about {};
-  if (descriptor.number < 0 || ::fstat(descriptor.number, &about) != 0)
-    throw TraceError(path + ": cannot be opened: " + std::strerror(errno));
-  if (!S_ISREG(about.st_mode)) throw TraceError(path + ": is not a regular file");
-
-  Document document;
-  document.name_ = path;
-  const auto size = static_cast<std::size_t>(about.st_size);
-  document.file_.reset(new unsigned char[size + 1]);
-  while (document.file_bytes_ < size) {
-    const ssize_t got =
-        ::read(descriptor.number, document.file_.get() + document.file_bytes_, size - document.file_bytes_);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw TraceError(path + ": cannot be read: " + std::strerror(errno));
-    if (got == 0) break;
-    document.file_bytes_ += static_cast<std::size_t>(got);
-  }
-  document.parse();
-  return document;
-}
+Document Document::read(const std::string& path) { return parse(path, read_regular_file(path)); }
 
 }  // namespace drought::pickle

@@ -11,19 +11,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <memory>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
 
-namespace drought {
+#include "harness/trace/trace_file.hpp"
 
-/// A trace that cannot be read. One line: "file: offset N: what", or "file: path.to.field: what".
-class TraceError : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
+namespace drought {
 
 namespace pickle {
 
@@ -59,6 +55,18 @@ struct Node {
   std::uint32_t size = 0;
   std::uint16_t depth = 1;
   bool closed = false;
+  bool is_kept = false;  ///< Its memory outlasts Document::release_between.
+};
+
+/// A piece of the memory that a document's nodes lie in, in the order in which they were made.
+struct ArenaBlock {
+  std::unique_ptr<Word[]> words;
+  std::size_t count = 0;
+  bool is_kept = false;
+  bool holds(const void* place) const {
+    return words && std::less_equal<const void*>()(words.get(), place) &&
+           std::less<const void*>()(place, words.get() + count);
+  }
 };
 
 /// One value, as cheap to copy as a pointer. Valid while its Document lives.
@@ -110,6 +118,7 @@ class Value {
   Value at(std::size_t i) const { return Value(static_cast<DictChunk*>(node()->last_chunk)->values()[i]); }
 
  private:
+  friend class Document;
   const Node* node() const { return reinterpret_cast<const Node*>(word_ >> 4); }
   const unsigned char* written() const { return reinterpret_cast<const unsigned char*>(word_ >> 4); }
 
@@ -123,13 +132,18 @@ class Document {
   static Document read(const std::string& path);
   /// Parses bytes; `name` stands in messages for the file. Throws TraceError.
   static Document parse(std::string name, std::string_view bytes);
+  static Document parse(std::string name, FileBytes bytes);
 
   Document(Document&&) = default;
   Document& operator=(Document&&) = default;
 
   Value root() const { return root_; }
   const std::string& name() const { return name_; }
-  std::size_t file_bytes() const { return file_bytes_; }
+  std::size_t file_bytes() const { return file_.size; }
+  /// Lets go of what was written between two containers of the tree, which a reader that goes through a
+  /// long list has done with; root() is missing then. What back references reach is kept.
+  void release_between(Value first, Value last);
+  std::size_t released_bytes() const { return released_bytes_; }
   /// What the tree takes, the file's own bytes aside.
   std::size_t tree_bytes() const { return tree_bytes_; }
 
@@ -138,10 +152,11 @@ class Document {
   void parse();
 
   std::string name_;
-  std::unique_ptr<unsigned char[]> file_;
-  std::size_t file_bytes_ = 0;
-  std::vector<std::unique_ptr<Word[]>> arena_;
+  FileBytes file_;
+  std::vector<ArenaBlock> arena_;
   std::size_t tree_bytes_ = 0;
+  std::size_t released_bytes_ = 0;
+  bool keeps_all_ = false;
   Value root_;
 };
 

@@ -6,11 +6,14 @@
 namespace drought::pickle {
 namespace {
 
-constexpr std::uint16_t kDepthMax = 64;    // A snapshot nests 6 deep.
-constexpr std::size_t kMarksMax = 64;      // One per container being written.
-constexpr std::size_t kArenaWords = 8192;  // 64 KiB at a time; what is larger gets its own block.
+constexpr std::uint16_t kDepthMax = 64;  // A snapshot nests 6 deep.
+constexpr std::size_t kMarksMax = 64;    // One per container being written.
+// 256 KiB at a time, which goes back to the operating system when it is freed. What is larger gets its own.
+constexpr std::size_t kArenaWords = 32768;
 constexpr std::size_t kBudgetPerByte = 4;  // A real snapshot takes less than 2.
 constexpr std::size_t kBudgetBase = 1 << 20;
+constexpr std::size_t kMemoPiece = 4096;
+constexpr std::size_t kKeptMax = 4096;  // Each costs a search through the arena.
 
 bool is_container(Word word) { return (word & 15) >= static_cast<Word>(WordTag::list); }
 
@@ -41,9 +44,10 @@ void* Builder::take(std::size_t bytes) {
   charge(words * sizeof(Word));
   tree_bytes_ += words * sizeof(Word);
   if (words > free_words_) {
-    arena_.emplace_back(new Word[std::max(words, kArenaWords)]);
-    if (words >= kArenaWords) return arena_.back().get();
-    free_ = arena_.back().get();
+    const std::size_t count = std::max(words, kArenaWords);
+    arena_.push_back({std::unique_ptr<Word[]>(new Word[count]), count});
+    if (words >= kArenaWords) return arena_.back().words.get();
+    free_ = arena_.back().words.get();
     free_words_ = kArenaWords;
   }
   Word* taken = free_;
@@ -150,6 +154,7 @@ const KeyList* Builder::keys_of(const Word* items, std::size_t count) {
   if (same) return known;
   auto* keys = static_cast<KeyList*>(take(sizeof(KeyList) + count * sizeof(Word)));
   keys->size = count;
+  keep_place(keys);  // Dicts share it, wherever they lie.
   for (std::size_t i = 0; i < count; ++i) {
     if (static_cast<WordTag>(items[2 * i] & 15) != WordTag::written_string)
       throw Refusal{"a key that is not a string"};
@@ -160,18 +165,42 @@ const KeyList* Builder::keys_of(const Word* items, std::size_t count) {
 
 void Builder::memoize(std::uint64_t index) {
   const Word word = *top(1);
-  if (index > memo_.size())
-    throw Refusal{"memo entry " + std::to_string(index) + " after " + std::to_string(memo_.size()) +
-                  " others"};
-  if (index < memo_.size())
-    memo_[index] = word;
-  else
-    grow(memo_, word);
+  if (index > memo_size_)
+    throw Refusal{"memo entry " + std::to_string(index) + " after " + std::to_string(memo_size_) + " others"};
+  if (index == memo_size_) {
+    if (index % kMemoPiece == 0) {
+      charge(kMemoPiece * sizeof(Word));
+      memo_.emplace_back(new Word[kMemoPiece]);
+    }
+    ++memo_size_;
+  }
+  memo_[index / kMemoPiece][index % kMemoPiece] = word;
 }
 
 void Builder::recall(std::uint64_t index) {
-  if (index >= memo_.size()) throw Refusal{"memo entry " + std::to_string(index) + " was never stored"};
-  push(memo_[index]);
+  if (index >= memo_size_) throw Refusal{"memo entry " + std::to_string(index) + " was never stored"};
+  const Word word = memo_[index / kMemoPiece][index % kMemoPiece];
+  if (is_container(word)) keep(*node_of(word));
+  push(word);
+}
+
+// What a back reference reaches outlasts what is written around it. A container of plain values lies in one
+// place; of a deeper one, and of one that may still grow, the parts lie anywhere.
+void Builder::keep(Node& node) {
+  if (node.is_kept || keeps_all_) return;
+  node.is_kept = true;
+  const auto* chunk = static_cast<const ListChunk*>(node.last_chunk);
+  if (node.depth > 1 || !node.closed || (chunk && chunk->next != chunk) || ++kept_ > kKeptMax)
+    keeps_all_ = true;
+  keep_place(&node);
+  if (chunk) keep_place(chunk);
+}
+
+void Builder::keep_place(const void* place) {
+  if (keeps_all_) return;
+  const auto block = std::find_if(arena_.rbegin(), arena_.rend(),
+                                  [&](const ArenaBlock& candidate) { return candidate.holds(place); });
+  if (block != arena_.rend()) block->is_kept = true;
 }
 
 }  // namespace drought::pickle

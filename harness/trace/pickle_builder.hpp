@@ -27,7 +27,7 @@ inline Word word_of(WordTag tag, const void* place) {
 
 class Builder {
  public:
-  using Arena = std::vector<std::unique_ptr<Word[]>>;
+  using Arena = std::vector<ArenaBlock>;
 
   Builder(Arena& arena, std::size_t file_bytes);
 
@@ -43,17 +43,21 @@ class Builder {
   void make_tuple(std::size_t count);
   void set_items(std::size_t count);
 
-  void memoize() { memoize(memo_.size()); }
+  void memoize() { memoize(memo_size_); }
   void memoize(std::uint64_t index);
   void recall(std::uint64_t index);
 
   /// Taken for nodes so far.
   std::size_t tree_bytes() const { return tree_bytes_; }
+  /// Whether back references reach so much that all of the tree must stay.
+  bool keeps_all() const { return keeps_all_; }
 
  private:
   void charge(std::size_t bytes);
   void* take(std::size_t bytes);
   void grow(std::vector<Word>& entries, Word word);
+  void keep(Node& node);
+  void keep_place(const void* place);
   const Word* top(std::size_t count) const;
   void drop(std::size_t count) { stack_.resize(stack_.size() - count); }
   Node& open_container(std::size_t count, WordTag tag, const char* what) const;
@@ -66,7 +70,10 @@ class Builder {
   std::size_t tree_bytes_ = 0;
   Word* free_ = nullptr;
   std::size_t free_words_ = 0;
-  std::vector<Word> stack_, memo_;
+  std::vector<Word> stack_;
+  std::vector<std::unique_ptr<Word[]>> memo_;  ///< In pieces, since it grows as long as the file is read.
+  std::size_t memo_size_ = 0, kept_ = 0;
+  bool keeps_all_ = false;
   std::vector<std::size_t> marks_;
   std::array<const KeyList*, 64> known_keys_{};
 };

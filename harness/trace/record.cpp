@@ -21,10 +21,4 @@ std::uint64_t Record::count(std::string_view name) const {
   return value.integer_bits();
 }
 
-std::string quoted(std::string_view text) {
-  std::string out = "'";
-  for (const char c : text.substr(0, 40)) out += c >= ' ' && c < 127 ? c : '?';
-  return out + (text.size() > 40 ? "...'" : "'");
-}
-
 }  // namespace drought::pickle

@@ -63,7 +63,4 @@ class Record {
   Value dict_;
 };
 
-/// `text` between quotes, cut at 40 bytes, with what cannot be printed as '?': a message stays one line.
-std::string quoted(std::string_view text);
-
 }  // namespace drought::pickle

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <map>
-#include <set>
 #include <utility>
 
 #include "harness/trace/record.hpp"
@@ -20,12 +19,12 @@ using pickle::Value;
 // the file allows repeats one by back reference, which no recorder does.
 constexpr std::size_t kEntryBytesMin = 16;
 
-// An allocator keeps a set of free blocks for each stream. PyTorch itself has 32 to a priority.
-constexpr std::size_t kStreamsMax = 1024;
-
 constexpr std::array<std::string_view, 9> kActions{"alloc",         "free_requested", "free_completed",
                                                    "segment_alloc", "segment_free",   "segment_map",
                                                    "segment_unmap", "snapshot",       "oom"};
+
+// The tree of this many events is let go together.
+constexpr std::size_t kEventsKept = 512;
 
 TraceAction action_named(const Record& record) {
   const std::string_view word = record.string("action");
@@ -33,7 +32,7 @@ TraceAction action_named(const Record& record) {
     if (kActions[i] == word) return static_cast<TraceAction>(i);
   std::string known;
   for (const auto action : kActions) known += (known.empty() ? "" : ", ") + std::string(action);
-  record.refuse_field("action", "unknown action " + pickle::quoted(word) + "; known: " + known);
+  record.refuse_field("action", "unknown action " + quoted(word) + "; known: " + known);
 }
 
 class SnapshotReader {
@@ -53,7 +52,15 @@ class SnapshotReader {
       auto& events = snapshot_.device_traces.emplace_back();
       const Value list = expect(document_, at, value, Kind::list);
       events.reserve(std::min(list.size(), entries_left_));
-      for_each_entry(at, list, [&](const Path& event, Value entry) { read_event(event, entry, events); });
+      Value first;
+      bool has_frames = false;
+      for_each_entry(at, list, [&](const Path& event, Value entry) {
+        read_event(event, entry, events);
+        if (event.index == 0) first = entry;
+        has_frames = has_frames || events.back().frames.exists();
+        const bool is_due = event.index % kEventsKept == kEventsKept - 1;
+        if (is_due && !has_frames) snapshot_.document.release_between(first, entry);
+      });
     });
     if (root.has("allocator_settings"))
       read_settings(root.path_to("allocator_settings"), root.field("allocator_settings", Kind::dict));
@@ -92,10 +99,9 @@ class SnapshotReader {
 
   std::uint64_t read_stream(const Record& record) {
     const std::uint64_t stream = record.bits("stream");
-    if (stream == latest_stream_) return stream;
-    if (streams_.insert(stream).second && streams_.size() > kStreamsMax)
-      record.refuse_field("stream", "more than " + std::to_string(kStreamsMax) + " different streams");
-    return latest_stream_ = stream;
+    if (!streams_.add(stream))
+      record.refuse_field("stream", "more than " + std::to_string(trace_streams_max) + " different streams");
+    return stream;
   }
 
   void read_event(const Path& path, Value value, std::vector<TraceEvent>& events) {
@@ -152,7 +158,7 @@ class SnapshotReader {
     else if (state == "inactive")
       block.state = BlockState::inactive;
     else
-      record.refuse_field("state", "unknown state " + pickle::quoted(state) +
+      record.refuse_field("state", "unknown state " + quoted(state) +
                                        "; known: active_allocated, active_pending_free, inactive");
     return block;
   }
@@ -180,8 +186,7 @@ class SnapshotReader {
   Snapshot& snapshot_;
   const pickle::Document& document_;
   std::size_t entries_left_;
-  std::uint64_t latest_stream_ = 0;
-  std::set<std::uint64_t> streams_;
+  StreamSet streams_;
   std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> pool_indices_;
 };
 
@@ -196,5 +201,17 @@ Snapshot read_snapshot(pickle::Document document) {
 }
 
 Snapshot read_snapshot(const std::string& path) { return read_snapshot(pickle::Document::read(path)); }
+
+bool is_pickle(TraceFile& file) { return file.head().starts_with('\x80'); }
+
+Trace read_snapshot_trace(TraceFile& file) {
+  Snapshot snapshot = read_snapshot(pickle::Document::parse(file.path(), file.take_bytes()));
+  const auto document = std::make_shared<pickle::Document>(std::move(snapshot.document));
+  Trace trace = std::move(static_cast<Trace&>(snapshot));
+  for (const auto& events : trace.device_traces)
+    for (const TraceEvent& event : events)
+      if (event.frames.exists()) trace.frames_in = document;
+  return trace;
+}
 
 }  // namespace drought

@@ -20,4 +20,9 @@ struct Snapshot : Trace {
 Snapshot read_snapshot(const std::string& path);
 Snapshot read_snapshot(pickle::Document document);
 
+/// A file that begins as pickles of protocol 2 and later do.
+bool is_pickle(TraceFile& file);
+/// The trace, which keeps the pickle's tree only where events have frames. Throws TraceError.
+Trace read_snapshot_trace(TraceFile& file);
+
 }  // namespace drought

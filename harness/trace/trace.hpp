@@ -4,19 +4,15 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "harness/memory/interfaces.hpp"
 #include "harness/trace/pickle.hpp"
 
 namespace drought {
-
-/// The pair that names a memory pool; {0, 0} is the default one.
-struct PoolId {
-  std::uint64_t first = 0, second = 0;
-  friend constexpr bool operator==(PoolId, PoolId) = default;
-};
 
 enum class TraceAction : std::uint8_t {
   alloc,
@@ -67,10 +63,14 @@ struct SnapshotSettings {
 
 struct Trace {
   std::string name{};                       ///< The file's, for messages.
+  std::string_view recorder{};              ///< The reader's name: pytorch, rmm …; empty: no file's.
   std::vector<SnapshotSegment> segments{};  ///< What was left at the end, where the recorder says.
   std::vector<std::vector<TraceEvent>> device_traces{};  ///< One list a device, in recorded order.
   std::vector<PoolId> pools{};
   SnapshotSettings settings{};
+  std::uint64_t limit_bytes =
+      0;  ///< The cap on what may be borrowed, where the recorder names it; 0: unknown.
+  std::shared_ptr<const void> frames_in{};  ///< What the events' frames point into, where they have any.
 };
 
 }  // namespace drought

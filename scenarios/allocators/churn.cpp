@@ -23,8 +23,8 @@ std::size_t draw_size(Random& random, std::size_t low, std::size_t high) {
   return std::min(std::max(drawn, low), high);
 }
 
-/// Reads the block's first and last byte back and frees it.
-void verify_and_free(Rig& rig, Held held) {
+/// Reads the block's first and last byte back.
+void verify(Rig& rig, const Held& held) {
   if (!rig.full()) return;
   const std::size_t ends[] = {0, held.buffer.bytes() - 1};
   std::uint8_t seen[2] = {};
@@ -51,13 +51,23 @@ void Churn::run(Rig& rig) {
   const Streams streams(rig.device(), options_.streams);
   std::vector<Held> held;
   std::uint64_t digest = 0;
+  std::size_t frees = 0;
+  const auto verify_and_free = [&](Held taken) {
+    verify(rig, taken);
+    std::byte* const stale = taken.buffer.data();
+    const Request request{.bytes = taken.buffer.bytes(), .stream = taken.stream, .tag = "block"};
+    taken.buffer.reset();
+    if (options_.double_free_every != 0 && ++frees % options_.double_free_every == 0)
+      rig.allocator().deallocate(stale, request);
+  };
   for (std::size_t i = 0; i < options_.allocations; ++i) {
-    if (held.size() == options_.live_max || (!held.empty() && random.below(3) == 0)) {
+    const auto frees = [&] { return options_.free_one_in != 0 && random.below(options_.free_one_in) == 0; };
+    if (held.size() == options_.live_max || (!held.empty() && frees())) {
       const std::size_t victim = random.below(held.size());
       std::swap(held[victim], held.back());
       Held taken = std::move(held.back());
       held.pop_back();
-      verify_and_free(rig, std::move(taken));
+      verify_and_free(std::move(taken));
     }
     const std::size_t bytes = draw_size(random, options_.bytes_min, options_.bytes_max);
     const Stream stream = streams[i];
@@ -70,7 +80,7 @@ void Churn::run(Rig& rig) {
   while (!held.empty()) {
     Held taken = std::move(held.back());
     held.pop_back();
-    verify_and_free(rig, std::move(taken));
+    verify_and_free(std::move(taken));
   }
   rig.record().output_digests.push_back(digest);
   rig.ledger().mark_teardown({"block"});

@@ -19,10 +19,18 @@ class Churn final : public Workload {
     std::size_t bytes_min = 1;
     std::size_t bytes_max = 256_KiB;  ///< Sizes are uniform in their logarithm, as traces have them.
     std::size_t streams = 1;          ///< Blocks are used on this many streams in turn.
+    std::size_t free_one_in = 3;      ///< How often a free comes first; 0: only when live_max live.
+    /// Every so many frees the allocator is handed the same free again, behind the account that would
+    /// report it, as a library that keeps a stale pointer does; 0: never.
+    std::size_t double_free_every = 0;
     static constexpr auto keys() {
-      return std::tuple{key("allocations", &Options::allocations), key("live_max", &Options::live_max),
-                        key("bytes_min", &Options::bytes_min), key("bytes_max", &Options::bytes_max),
-                        key("streams", &Options::streams)};
+      return std::tuple{key("allocations", &Options::allocations),
+                        key("live_max", &Options::live_max),
+                        key("bytes_min", &Options::bytes_min),
+                        key("bytes_max", &Options::bytes_max),
+                        key("streams", &Options::streams),
+                        key("free_one_in", &Options::free_one_in),
+                        key("double_free_every", &Options::double_free_every)};
     }
   };
   /// Throws std::invalid_argument for sizes that contradict each other.

@@ -65,9 +65,41 @@ void cached_pair(benchmark::State& state, const AllocatorEntry& entry, Through t
   for (const auto& [block, request] : held) memory.deallocate(block, request);
 }
 
+std::unique_ptr<Device> device_of(Lane lane, std::string& why_not) {
+  const Profile& profile = profile_named("h200");
+  return lane == Lane::host ? make_host_device(profile, {}) : make_cuda_device(profile, {}, why_not);
+}
+
+// The same on a device whose memory is real, without rig or ledger: what the driver's calls cost is in it.
+void pair_on_device(benchmark::State& state, const AllocatorEntry& entry, Lane lane) {
+  std::string why_not;
+  const auto device = device_of(lane, why_not);
+  if (!device) return state.SkipWithError(why_not.c_str());
+  const auto base = find_entry(allocator_catalogue(), "direct")->make(Table("bench", {}), nullptr, *device);
+  const auto memory = make_allocator(entry, entry.takes_upstream ? base.get() : nullptr, *device);
+  std::size_t i = 0;
+  try {
+    for (auto _ : state) {
+      const Request request{.bytes = kSizes[i++ % std::size(kSizes)]};
+      memory->deallocate(memory->allocate(request), request);
+    }
+  } catch (const OutOfMemory& refusal) {
+    state.SkipWithError(refusal.what());
+  }
+}
+
 }  // namespace
 
 void register_allocator_benches() {
+  std::string why_not;
+  const bool has_gpu = device_of(Lane::cuda, why_not) != nullptr;
+  for (const AllocatorEntry& entry : allocator_catalogue())
+    for (const Lane lane : {Lane::host, Lane::cuda}) {
+      if (lane == Lane::cuda && !has_gpu) continue;
+      const std::string name = (lane == Lane::host ? "backed/" : "gpu/") + std::string(entry.name);
+      benchmark::RegisterBenchmark(
+          name.c_str(), [&entry, lane](benchmark::State& state) { pair_on_device(state, entry, lane); });
+    }
   for (const AllocatorEntry& entry : allocator_catalogue())
     for (Through through : {Through::allocator, Through::account, Through::armed}) {
       constexpr const char* kNames[] = {"pair/", "account/", "armed/"};

@@ -4,9 +4,12 @@
 namespace drought {
 
 /// "pair/…": one cached allocate and free of each allocator; "account/…": the same through the ledger;
-/// "armed/…": with ten faults armed.
+/// "armed/…": the same with ten faults armed.
+/// "backed/…" and, where there is one, "gpu/…": an allocate and free on a device whose memory is real.
 void register_allocator_benches();
 /// "replay/…" and "parse/…": recorded traces of tests/data.
 void register_trace_benches();
+/// "prefill/…": kernels on a GPU.
+void register_kernel_benches();
 
 }  // namespace drought

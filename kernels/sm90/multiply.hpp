@@ -1,0 +1,70 @@
+// wgmma for bf16: 64 rows, 16 deep, added up in the registers of a warpgroup. An asm statement must name each
+// register, hence the lists; a width is one line below them. For nvcc alone.
+// Of each eight columns, thread t of the warpgroup holds those at 2 * (t % 4), in row 16 * (t / 32) + t % 32
+// / 4 and in the one eight below (PTX ISA, register fragments of wgmma).
+#pragma once
+
+#include <cstdint>
+
+#include "harness/simt/config.hpp"
+
+namespace drought::sm90 {
+
+/// `columns` is a multiple of 8, up to 256.
+template <int columns>
+struct Multiply;
+
+// clang-format off
+#define DROUGHT_SUMS_8(i) "+f"(sums[i]), "+f"(sums[i + 1]), "+f"(sums[i + 2]), "+f"(sums[i + 3]), \
+  "+f"(sums[i + 4]), "+f"(sums[i + 5]), "+f"(sums[i + 6]), "+f"(sums[i + 7])
+#define DROUGHT_SUMS_32(i) \
+  DROUGHT_SUMS_8(i), DROUGHT_SUMS_8(i + 8), DROUGHT_SUMS_8(i + 16), DROUGHT_SUMS_8(i + 24)
+#define DROUGHT_OUT_32 DROUGHT_SUMS_32(0)
+#define DROUGHT_OUT_64 DROUGHT_SUMS_32(0), DROUGHT_SUMS_32(32)
+#define DROUGHT_OUT_88 DROUGHT_OUT_64, DROUGHT_SUMS_8(64), DROUGHT_SUMS_8(72), DROUGHT_SUMS_8(80)
+
+#define DROUGHT_NAMES_32 \
+  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}"
+#define DROUGHT_NAMES_64 \
+  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
+  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}"
+#define DROUGHT_NAMES_88 \
+  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
+  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, " \
+  "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
+  "%80, %81, %82, %83, %84, %85, %86, %87}"
+
+/// `from_shared`: both operands from shared memory, B as columns of contiguous depth. `from_registers`: A
+/// from registers, B as rows of contiguous columns. `accumulate` of 0 starts the sums anew. p0 to p5 are the
+/// operands that follow the sums.
+#define DROUGHT_MULTIPLY(columns, count, p0, p1, p2, p3, p4, p5) \
+  template <> \
+  struct Multiply<columns> { \
+    static DROUGHT_DEVICE void from_shared(float (&sums)[count], std::uint64_t a, std::uint64_t b, \
+                                           int accumulate) { \
+      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" #p2 ", 0;\n" \
+                   "wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32.bf16.bf16 " DROUGHT_NAMES_##count \
+                   ", %" #p0 ", %" #p1 ", p, 1, 1, 0, 0;\n}\n" \
+                   : DROUGHT_OUT_##count : "l"(a), "l"(b), "r"(accumulate)); \
+    } \
+    static DROUGHT_DEVICE void from_registers(float (&sums)[count], const std::uint32_t* a, std::uint64_t b, \
+                                              int accumulate) { \
+      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" #p5 ", 0;\n" \
+                   "wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32.bf16.bf16 " DROUGHT_NAMES_##count \
+                   ", {%" #p0 ", %" #p1 ", %" #p2 ", %" #p3 "}, %" #p4 ", p, 1, 1, 1;\n}\n" \
+                   : DROUGHT_OUT_##count \
+                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate)); \
+    } \
+  };
+
+DROUGHT_MULTIPLY(64, 32, 32, 33, 34, 35, 36, 37)
+DROUGHT_MULTIPLY(128, 64, 64, 65, 66, 67, 68, 69)
+DROUGHT_MULTIPLY(176, 88, 88, 89, 90, 91, 92, 93)
+// clang-format on
+
+}  // namespace drought::sm90

@@ -1,0 +1,46 @@
+// Decoder layers planned by ggml's graph allocator over the chain, batch after batch, as llama.cpp's
+// scheduler does: a larger batch makes the plan grow. Refused, it runs the batch that fitted before once
+// more, as a server that turns a request away must, and then passes the refusal on.
+#pragma once
+
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "allocators/graph_allocator.hpp"
+#include "harness/scenario/key.hpp"
+#include "harness/scenario/rig.hpp"
+#include "harness/scenario/workload.hpp"
+
+namespace drought {
+
+class GraphScratch final : public Workload {
+ public:
+  struct Options {
+    std::vector<std::size_t> tokens = {128, 512, 384, 2048};  ///< Of each batch.
+    std::size_t layers = 4, hidden = 2048, intermediate = 8192;
+    std::size_t chunk_bytes_max = 0;  ///< The largest buffer that the backend lends; 0: no limit, as on CUDA.
+    /// none; frees_first: the old chunks go before the larger ones are asked for, as in ggml.
+    std::string bug = "none";
+    static constexpr auto keys() {
+      return std::tuple{key("tokens", &Options::tokens),
+                        key("layers", &Options::layers),
+                        key("hidden", &Options::hidden),
+                        key("intermediate", &Options::intermediate),
+                        key("chunk_bytes_max", &Options::chunk_bytes_max),
+                        key("bug", &Options::bug)};
+    }
+  };
+  /// Throws std::invalid_argument for an unknown bug or a model of nothing.
+  explicit GraphScratch(Options options);
+
+  void run(Rig& rig) override;
+
+ private:
+  TensorGraph layers_of(std::size_t tokens) const;
+  void execute(Rig& rig, const GraphAllocator& allocator, const TensorGraph& graph) const;
+
+  const Options options_;
+};
+
+}  // namespace drought
