@@ -25,7 +25,7 @@ class LateError final : public Fault {
   explicit LateError(Options options) : error_(error_called(options.error)) {}
 
   bool can_strike(Site site) const override {
-    return site != Site::allocate && !gives_back(site) && !belongs_to_a_graph(site) &&
+    return site != Site::allocate && !gives_back(site) && !cannot_be_undone(site) &&
            documented(site, error_) != Status::success;
   }
   void strike(Call& call, Scene& scene) override {
@@ -58,10 +58,11 @@ class LateError final : public Fault {
   }
 
  private:
-  // What is being recorded is its caller's alone: nobody else can make or end it.
-  static bool belongs_to_a_graph(Site site) {
+  // What is being recorded is its caller's alone, and what a pool has grown by stays with the pool: nobody
+  // else can undo either.
+  static bool cannot_be_undone(Site site) {
     return site == Site::cudaStreamBeginCapture || site == Site::cudaStreamEndCapture ||
-           site == Site::cudaGraphInstantiate;
+           site == Site::cudaGraphInstantiate || site == Site::cudaMallocAsync;
   }
 
   /// Something that the fault's own call has made in place of the struck one.
@@ -74,7 +75,7 @@ class LateError final : public Fault {
     void give_back() const {
       Status ignored = Status::success;  // The context may be lost by then.
       const bool freed = site == Site::cudaMalloc || site == Site::cudaMallocManaged;
-      if (freed || site == Site::cudaMallocAsync) ignored = device->free(data);
+      if (freed) ignored = device->free(data);
       if (site == Site::cudaMallocHost) ignored = device->free_host(data);
       if (site == Site::cuMemCreate) ignored = device->mem_release({id});
       if (site == Site::cuMemAddressReserve) ignored = device->address_free(data, bytes);
@@ -101,9 +102,6 @@ class LateError final : public Fault {
     switch (call.site) {
       case Site::cudaMalloc:
         status = device.malloc(made.data, call.bytes);
-        break;
-      case Site::cudaMallocAsync:
-        status = device.malloc_async(made.data, call.bytes, call.stream);
         break;
       case Site::cudaMallocManaged:
         status = device.malloc_managed(made.data, call.bytes);
