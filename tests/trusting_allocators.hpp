@@ -14,10 +14,10 @@ namespace drought {
 
 /// Believes a cudaFree that says that it failed: keeps the block, and lends it again. `keeps` false: knows
 /// better.
-class TrustsFrees final : public Resource {
+class BelievesFrees final : public Resource {
  public:
-  TrustsFrees(Device& device, bool keeps) : device_(device), keeps_(keeps) {}
-  ~TrustsFrees() override {
+  BelievesFrees(Device& device, bool keeps) : device_(device), keeps_(keeps) {}
+  ~BelievesFrees() override {
     for (const auto& [bytes, block] : kept_) (void)device_.free(block);
   }
 
