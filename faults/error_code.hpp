@@ -1,7 +1,7 @@
-// An error that the call documents: answered instead of making the call, or after it was made. A call
-// that gives something back is always made, for such a call can only report what earlier work did.
-// Survivable where the error is not sticky: a failed helper call (map, event, register) must be unwound
-// as carefully as a failed allocation.
+// An error that the call documents, answered instead of making the call: nothing happened. Survivable: a
+// failed helper call (map, set access, event, host register, launch) must be unwound as carefully as a
+// failed allocation; vLLM's cumem allocator lost the physical handle when cuMemMap failed. An error that
+// ends the context is no such answer: context_lost ends it.
 #pragma once
 
 #include <algorithm>
@@ -15,36 +15,41 @@
 
 namespace drought {
 
+/// The error called `error`, or success for "". Throws std::invalid_argument for what no call can answer by
+/// itself.
+inline Status error_called(const std::string& error) {
+  if (error.empty()) return Status::success;
+  const Status status = status_from_name(error);
+  if (status == Status::success) throw std::invalid_argument("error 'cudaSuccess' is no error");
+  if (is_sticky(status))
+    throw std::invalid_argument("error '" + error + "' ends the context: use the fault 'context_lost'");
+  return status;
+}
+
+/// `wanted` where the site documents it (its first error that leaves the context alive for success), else
+/// success.
+inline Status documented(Site site, Status wanted) {
+  for (const Status error : documented_errors(site))
+    if (!is_sticky(error) && (wanted == Status::success || error == wanted)) return error;
+  return Status::success;
+}
+
 class ErrorCode final : public Fault {
  public:
   struct Options {
-    std::string error;   ///< The CUDA name; empty: the first error that the call documents.
-    bool after = false;  ///< The call is made all the same.
-    static constexpr auto keys() {
-      return std::tuple{key("error", &Options::error), key("after", &Options::after)};
-    }
+    std::string error;  ///< The CUDA name; empty: the first error that the call documents.
+    static constexpr auto keys() { return std::tuple{key("error", &Options::error)}; }
   };
-  /// Throws std::invalid_argument for an error that is not known.
-  explicit ErrorCode(Options options)
-      : after_(options.after),
-        error_(options.error.empty() ? Status::success : status_from_name(options.error)) {
-    if (!options.error.empty() && error_ == Status::success)
-      throw std::invalid_argument("error 'cudaSuccess' is no error");
-  }
+  /// Throws std::invalid_argument for an error that is not known, or ends the context.
+  explicit ErrorCode(Options options) : error_(error_called(options.error)) {}
 
+  // A resource has one way to fail, which out_of_memory imitates; what gives back cannot be refused.
   bool can_strike(Site site) const override {
-    const auto errors = documented_errors(site);
-    // A resource has one way to fail, which out_of_memory imitates.
-    if (errors.empty() || site == Site::allocate) return false;
-    return error_ == Status::success || std::find(errors.begin(), errors.end(), error_) != errors.end();
+    return site != Site::allocate && !gives_back(site) && documented(site, error_) != Status::success;
   }
-  void strike(Call& call, Scene&) override {
-    const Status answer = error_ == Status::success ? documented_errors(call.site).front() : error_;
-    (after_ || gives_back(call.site) ? call.answer : call.refused) = answer;
-  }
+  void strike(Call& call, Scene&) override { call.refused = documented(call.site, error_); }
 
  private:
-  const bool after_;
   const Status error_;
 };
 

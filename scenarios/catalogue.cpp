@@ -6,6 +6,7 @@
 #include "scenarios/allocators/churn.hpp"
 #include "scenarios/allocators/graph_replay.hpp"
 #include "scenarios/allocators/graph_scratch.hpp"
+#include "scenarios/allocators/growing_map.hpp"
 #include "scenarios/allocators/handover.hpp"
 #include "scenarios/allocators/overrun.hpp"
 #include "scenarios/allocators/paged_serving.hpp"
@@ -31,6 +32,8 @@ constexpr WorkloadEntry kWorkloads[] = {
     workload<GraphReplay>("graph_replay", "a captured step replayed over scratch that a flush gives back"),
     workload<Handover>("handover", "one user frees what it had, the next asks the device for as much"),
     workload<Passes>("passes", "a working set passed over in order, layer after layer"),
+    workload<GrowingMap>("growing_map",
+                         "a buffer that grows in place by mapping pages, as expandable segments do"),
     workload<PagedServing>("paged_serving",
                            "sequences share, fork, grow and are preempted on vLLM's KV blocks"),
     workload<GraphScratch>("graph_scratch", "decoder layers planned ahead in growing batches, as ggml does"),

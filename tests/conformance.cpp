@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "harness/sweep/sweep.hpp"
 #include "scenarios/catalogue.hpp"
 
 namespace drought {
@@ -227,10 +228,9 @@ std::string trims(const AllocatorEntry& entry, std::uint64_t seed) {
 
 /// One strike of the sweep: fail there, free, heal, and do the same again.
 std::string survives(const AllocatorEntry& entry, std::uint64_t seed, const FaultPoint& point, bool forever) {
-  const auto errors = documented_errors(point.site);
-  const bool no_memory = std::find(errors.begin(), errors.end(), Status::memory_allocation) != errors.end();
+  const bool no_memory = default_fault(point.site) == "out_of_memory";
   ChainRig chain(entry, seed);
-  chain.arm(no_memory ? "out_of_memory" : "error_code", point, forever);
+  chain.arm(default_fault(point.site), point, forever);
   try {
     Tenant tenant(chain);
     churn(chain, tenant, seed);

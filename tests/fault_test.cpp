@@ -5,38 +5,14 @@
 
 #include <algorithm>
 
-#include "faults/catalogue.hpp"
 #include "faults/error_code.hpp"
 #include "harness/memory/interfaces.hpp"
-#include "tests/scenario_text.hpp"
+#include "tests/armed_rig.hpp"
 
 namespace drought {
 namespace {
 
 using testing::HasSubstr;
-
-/// A rig over the chain and faults written in `toml`, armed, in shapes mode.
-class ArmedRig {
- public:
-  explicit ArmedRig(std::string_view toml)
-      : scenario_(scenario_of(std::string(toml) + "\n[workload]\nkind = 'churn'")),
-        rig_(scenario_, all_catalogues(), {}) {
-    for (const FaultSection& fault : scenario_.faults) rig_.arm(fault, true);
-  }
-  Rig* operator->() { return &rig_; }
-  Resource& memory() { return rig_.memory(); }
-  std::size_t free_bytes() {
-    MemInfo info;
-    EXPECT_EQ(rig_.device().mem_info(info), Status::success);
-    return info.free_bytes;
-  }
-
- private:
-  const Scenario scenario_;
-  Rig rig_;
-};
-
-constexpr const char* kDirect = "[device]\nprofile = 'h100-80g'\nwork = 'shapes'\n";
 
 TEST(OutOfMemoryFault, RefusesADeviceCallBeforeAnythingHappens) {
   ArmedRig rig(std::string(kDirect) +
@@ -73,24 +49,6 @@ TEST(ErrorCodeFault, AnswersTheErrorInsteadOfMakingTheCall) {
   EXPECT_EQ(rig->device().held_bytes(), 0u);
 }
 
-TEST(ErrorCodeFault, AnswersTheErrorAfterMakingTheCallWhenToldSo) {
-  ArmedRig rig(std::string(kDirect) +
-               "[[fault]]\nkind = 'error_code'\nafter = true\nwhen = {site = 'cudaEventRecord'}");
-  Event event;
-  ASSERT_EQ(rig->device().event_create(event), Status::success);
-  EXPECT_EQ(rig->device().event_record(event, {}), Status::invalid_resource_handle);
-  EXPECT_EQ(rig->device().event_query(event), Status::success) << "the record was not made";
-  EXPECT_EQ(rig->device().event_destroy(event), Status::success);
-}
-
-TEST(ErrorCodeFault, CanOnlyMakeACallThatGivesBackReportAnErrorAndNotRefuseIt) {
-  ArmedRig rig(std::string(kDirect) + "[[fault]]\nkind = 'error_code'\nwhen = {site = 'cudaFree'}");
-  void* block = nullptr;
-  ASSERT_EQ(rig->device().malloc(block, 4_MiB), Status::success);
-  EXPECT_EQ(rig->device().free(block), Status::invalid_value);
-  EXPECT_EQ(rig->device().held_bytes(), 0u) << "the memory did not go back";
-}
-
 TEST(ErrorCodeFault, AnswersTheFirstDocumentedErrorUnlessOneIsNamed) {
   ArmedRig rig(std::string(kDirect) + "[[fault]]\nkind = 'error_code'\nwhen = {site = 'launch'}");
   EXPECT_EQ(rig->device().launch({.kernel = "k", .grid = {}, .block = {}, .declared = false}),
@@ -105,41 +63,13 @@ TEST(ErrorCodeFault, RefusesAnErrorThatTheCallDoesNotDocument) {
   EXPECT_THROW(ErrorCode({.error = "cudaSuccess"}), std::invalid_argument);
 }
 
-class EveryFault : public testing::TestWithParam<FaultEntry> {};
-INSTANTIATE_TEST_SUITE_P(Catalogue, EveryFault, testing::ValuesIn(fault_catalogue()),
-                         [](const auto& info) { return std::string(info.param.name); });
-
-TEST_P(EveryFault, AnswersOnlyWhatTheCallDocumentsAndHoldsNothingAfterIt) {
-  const Scenario scenario =
-      scenario_of(std::string(kDirect) + "capacity_bytes = '2 GiB'\n[workload]\nkind = 'churn'");
-  Rig rig(scenario, all_catalogues(), {});
-  const std::size_t held = rig.device().held_bytes();
-  std::size_t possible = 0;
-  {
-    const auto fault = GetParam().make(Table("test", {1, 1}));
-    Random random(1);
-    Scene scene{rig.device(), rig.ledger(), random};
-    for (int i = 0; i < site_count; ++i) {
-      const Site site = static_cast<Site>(i);
-      if (!fault->can_strike(site)) continue;
-      ++possible;
-      Call call{.site = site, .bytes = 1_MiB, .tag = "struck"};
-      call.resource = "direct";
-      call.lender = &rig.allocator();
-      fault->strike(call, scene);
-      const auto errors = documented_errors(site);
-      for (const auto& answer : {call.refused, call.answer})
-        if (answer) {
-          EXPECT_NE(std::find(errors.begin(), errors.end(), *answer), errors.end()) << name(site);
-        }
-      if (gives_back(site)) {
-        EXPECT_FALSE(call.refused) << name(site) << " cannot be refused";
-      }
-    }
-    fault->release(scene);
-  }
-  EXPECT_GT(possible, 0u);
-  EXPECT_EQ(rig.device().held_bytes(), held) << "the fault kept memory of the device";
+TEST(ErrorCodeFault, LeavesWhatEndsTheContextToContextLostAndWhatGivesBackToFailedFree) {
+  EXPECT_THROW(ErrorCode({.error = "cudaErrorLaunchFailure"}), std::invalid_argument);
+  const ErrorCode fault({});
+  EXPECT_FALSE(fault.can_strike(Site::cudaFree));
+  ArmedRig rig(std::string(kDirect) +
+               "[[fault]]\nkind = 'error_code'\nwhen = {site = 'cudaDeviceSynchronize'}");
+  EXPECT_EQ(rig->device().synchronize(), Status::unknown) << "its first error that is not sticky";
 }
 
 TEST(LeakReferenceFault, KeepsTheBlockAliveUnderItsNameUntilItIsReleased) {
@@ -151,7 +81,7 @@ TEST(LeakReferenceFault, KeepsTheBlockAliveUnderItsNameUntilItIsReleased) {
   EXPECT_EQ(rig->ledger().live_bytes(), 3_MiB);
   const auto survivors = rig->ledger().mark_teardown({"kv"});
   ASSERT_EQ(survivors.size(), 1u);
-  EXPECT_EQ(survivors[0].holders, std::vector<std::string>{"fault:leak_reference"});
+  EXPECT_EQ(survivors[0].holders, std::vector<std::string>{"fault:registry"});
   EXPECT_TRUE(survivors[0].charged_to_fault);
   rig->heal();
   EXPECT_EQ(rig->ledger().live_bytes(), 0u);

@@ -73,6 +73,59 @@ TEST_F(PlanTest, RefusesToArmAFaultAtASiteItCannotStrikeAndNamesThoseItCan) {
   }
 }
 
+TEST_F(PlanTest, RefusesToArmATriggerThatCanNeverStrike) {
+  EXPECT_THROW(arm_out_of_memory({.site = "cudaMalloc", .all = {{.site = "allocate"}}}), TriggerMistake);
+  EXPECT_THROW(arm_out_of_memory({.nth = 2, .any = {{.nth = 1}}}), TriggerMistake);
+  EXPECT_TRUE(plan_.armed().empty());
+}
+
+TEST_F(PlanTest, TakesAsManyFaultsAsACallCanRememberAndNoMore) {
+  for (std::size_t i = 0; i < Plan::kFaultsMax; ++i) arm_out_of_memory({.nth = 100});
+  EXPECT_THROW(arm_out_of_memory({}), std::invalid_argument);
+}
+
+TEST_F(PlanTest, NumbersStreamsByTheirFirstUse) {
+  arm_out_of_memory({.site = "cudaMalloc", .stream = 2});
+  const auto on = [](std::uint64_t stream) {
+    Call call = kMalloc;
+    call.stream = {stream};
+    return call;
+  };
+  EXPECT_FALSE(consider(on(700)).refused);
+  EXPECT_FALSE(consider(on(0)).refused);
+  EXPECT_TRUE(consider(on(300)).refused);
+  EXPECT_FALSE(consider(on(700)).refused);
+  EXPECT_TRUE(consider(on(300)).refused);
+}
+
+/// Notes which calls it was told of, and whether it had struck them.
+class Watches final : public Fault {
+ public:
+  Watches(bool all, std::vector<bool>& told) : all_(all), told_(told) {}
+  bool can_strike(Site) const override { return true; }
+  void strike(Call&, Scene&) override {}
+  bool watches() const override { return all_; }
+  void answered(Call&, Status, bool struck, Scene&) override { told_.push_back(struck); }
+
+ private:
+  const bool all_;
+  std::vector<bool>& told_;
+};
+
+TEST_F(PlanTest, TellsAFaultHowTheCallsEndedThatItStruckAndThoseThatItWatches) {
+  for (const bool watches : {false, true}) {
+    Plan plan(record_, 1);
+    std::vector<bool> told;
+    plan.arm({"watches", std::make_unique<Watches>(watches, told), Trigger({.nth = 2})});
+    for (std::uint64_t i = 1; i <= 3; ++i) {
+      Call call = kMalloc;
+      plan.consider(call, {.call = i}, scene_);
+      if (plan.awaits(call)) plan.answered(call, Status::success, scene_);
+    }
+    EXPECT_EQ(told, watches ? (std::vector{false, true, false}) : (std::vector{true}));
+  }
+}
+
 TEST_F(PlanTest, LetsTheFirstFaultThatRefusesACallEndIt) {
   arm_out_of_memory({.site = "cudaMalloc"});
   arm_error({.site = "cudaMalloc"}, {.error = "cudaErrorInvalidValue"});

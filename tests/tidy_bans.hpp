@@ -19,7 +19,7 @@ inline const std::vector<Ban>& bans() {
       {R"(\bmt19937|\bdefault_random_engine\b)", "Random is the one source of chance", {}},
       {R"(\bu?sleep\s*\(|\bnanosleep\b|\bsleep_for\b)",
        "a sleep",
-       {"harness/sched/scheduler.", "tests/scheduler_test.cpp"}},
+       {"harness/sched/scheduler.", "harness/scenario/rig.cpp", "tests/scheduler_test.cpp"}},
       {R"(\bsystem_clock\b|\bhigh_resolution_clock\b)", "the wall clock", {}},
       {R"([^_\w.]time\s*\(|\bgettimeofday\b|\bclock\s*\(\))", "the wall clock", {}},
       {R"(\bsteady_clock\b|\bclock_gettime\b)",

@@ -205,12 +205,13 @@ Status CudaDevice::set_peer(std::string_view name, std::size_t bytes) {
   const std::size_t held_bytes = fresh ? 0 : peer->second.charge_bytes;
   if (capped() && (charge_bytes < bytes || charge_bytes > room_bytes() + held_bytes))
     return Status::memory_allocation;
-  if (fresh) peer = peers_.emplace(name, Peer{Child(job("peer")), 0}).first;
+  if (fresh) peer = peers_.emplace(name, Peer{Child(job("peer")), 0, 0}).first;
   Child& child = peer->second.child;
   const bool told = child.send_line("hold " + std::to_string(bytes));
   const auto answer = told ? child.read_line() : std::nullopt;
   if (answer == "ok") {
     peer->second.charge_bytes = charge_bytes;
+    peer->second.bytes = bytes;
     return Status::success;
   }
   if (fresh || answer != "oom") peers_.erase(peer);

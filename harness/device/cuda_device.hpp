@@ -36,6 +36,10 @@ class CudaDevice final : public Device {
   /// Throws std::system_error when the process cannot be started; devices_unavailable when it does not
   /// answer. Needs the job "peer" in this executable (cuda_peer.hpp). About 0.3 s for a new peer.
   Status set_peer(std::string_view name, std::size_t bytes) override;
+  std::size_t peer_bytes(std::string_view name) const override {
+    const auto found = peers_.find(name);
+    return found == peers_.end() ? 0 : found->second.bytes;
+  }
   /// 2^46 at the first block that cudaMalloc gave; (n + 1) * 2^46 where the nth reservation begins;
   /// 2^60 and on for pinned and registered memory; UINT64_MAX for what this device never lent. Stable
   /// between runs as far as the driver lays out its address space alike.
@@ -62,7 +66,7 @@ class CudaDevice final : public Device {
   };
   struct Peer {
     Child child;
-    std::size_t charge_bytes;
+    std::size_t charge_bytes, bytes;
   };
   struct HostRange {
     std::size_t bytes;

@@ -20,7 +20,7 @@ Status Device::free(void* block, Tag tag) {
 }
 
 Status Device::mem_info(MemInfo& out) {
-  return through({.site = Site::cudaMemGetInfo}, [&] { return do_mem_info(out); });
+  return through({.site = Site::cudaMemGetInfo, .info = &out}, [&] { return do_mem_info(out); });
 }
 
 Status Device::pointer_kind(const void* pointer, PointerKind& out) {
@@ -83,7 +83,10 @@ Status Device::mem_unmap(void* begin, std::size_t bytes) {
 }
 
 Status Device::mem_set_access(void* begin, std::size_t bytes, Protection protection) {
-  return through({.site = Site::cuMemSetAccess, .bytes = bytes, .data = begin},
+  return through({.site = Site::cuMemSetAccess,
+                  .bytes = bytes,
+                  .data = begin,
+                  .writable = protection == Protection::read_write},
                  [&] { return do_mem_set_access(begin, bytes, protection); });
 }
 

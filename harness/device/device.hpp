@@ -153,6 +153,8 @@ class Device {
   /// Makes another process hold `bytes` of this device under `name` (0: it ends). The first bytes also
   /// cost its context. memory_allocation, and nothing changes, when they do not fit.
   virtual Status set_peer(std::string_view name, std::size_t bytes) = 0;
+  /// What the process called `name` was last made to hold; 0 when there is none.
+  virtual std::size_t peer_bytes(std::string_view /*name*/) const { return 0; }
 
   /// Bytes that this process's live blocks and handles take, as the device accounts them. Not a CUDA
   /// call; 0 once all was given back.

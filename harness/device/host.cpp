@@ -100,6 +100,11 @@ Status HostDevice::set_peer(std::string_view name, std::size_t bytes) {
   return Status::success;
 }
 
+std::size_t HostDevice::peer_bytes(std::string_view name) const {
+  const auto found = peers_.find(name);
+  return found == peers_.end() ? 0 : found->second - profile().peer_context_bytes;
+}
+
 std::size_t HostDevice::held_bytes() const {
   std::size_t held = budget_.total_bytes() - budget_.free_bytes() - profile().context_bytes;
   if (launched_) held -= profile().first_launch_bytes;

@@ -29,6 +29,7 @@ class HostDevice final : public Device {
 
   Lane lane() const override { return Lane::host; }
   Status set_peer(std::string_view name, std::size_t bytes) override;
+  std::size_t peer_bytes(std::string_view name) const override;
   std::size_t held_bytes() const override;
   std::string fault_report() const override { return fault_report_; }
   const void* fault_address() const override { return fault_address_; }

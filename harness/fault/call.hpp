@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -13,6 +14,8 @@
 #include "harness/memory/resource.hpp"
 
 namespace drought {
+
+struct MemInfo;
 
 struct Call {
   Site site{};
@@ -29,12 +32,17 @@ struct Call {
   std::uint64_t event = 0;              ///< Of an event call.
   std::string_view resource{};          ///< Of allocate, deallocate and release: whose.
   Resource* lender = nullptr;           ///< Of allocate: the resource that is about to lend.
+  MemInfo* info = nullptr;              ///< Of cudaMemGetInfo: what the caller is about to read.
+  bool writable = false;                ///< Of cuMemSetAccess.
   void* const* lent = nullptr;          ///< Of cudaMalloc: where leave() finds the address that was lent.
 
   /// Set before the call: it is not made, and this is the answer.
   std::optional<Status> refused{};
   /// Set before the call: it is made, and this is answered all the same.
   std::optional<Status> answer{};
+  std::uint64_t delay_steps = 0;  ///< Set before the call: its process waits so long first.
+  bool kills_process = false;     ///< Set before the call: it is the last of its process.
+  std::uint64_t struck_by = 0;    ///< A bit for each armed fault that struck.
 };
 
 /// What stands between a caller and the device. One gate sees every call of a run, in order.

@@ -27,7 +27,13 @@ class Fault {
   virtual ~Fault() = default;
   /// Whether this fault has a meaning at the site; a trigger that names no such site is a mistake.
   virtual bool can_strike(Site site) const = 0;
+  /// Before the call.
   virtual void strike(Call& call, Scene& scene) = 0;
+  /// After a call that it struck, `status` being what the caller gets. Other calls too where watches().
+  virtual void answered(Call&, Status /*status*/, bool /*struck*/, Scene&) {}
+  virtual bool watches() const { return false; }
+  /// Whether it ends the context, and on a GPU every later call of the process with it.
+  virtual bool ends_context() const { return false; }
   /// Gives back all it holds. Called once, before the checks finish.
   virtual void release(Scene&) noexcept {}
 };

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "harness/fault/reach.hpp"
+
 namespace drought {
 
 bool gives_back(Site site) {
@@ -30,18 +32,23 @@ bool gives_back(Site site) {
 }
 
 void Plan::arm(ArmedFault fault) {
-  bool possible = false;
-  std::string sites;
+  if (armed_.size() == kFaultsMax)
+    throw std::invalid_argument("a run takes " + std::to_string(kFaultsMax) + " faults");
+  const Trigger::Options& when = fault.trigger.options();
+  require_reachable(when, *fault.fault, fault.kind);
   for (int i = 0; i < site_count; ++i) {
     const Site site = static_cast<Site>(i);
-    if (!fault.fault->can_strike(site)) continue;
-    sites += (sites.empty() ? "" : ", ") + std::string(name(site));
-    possible = possible || glob_matches(fault.trigger.options().site, name(site));
+    if (fault.fault->can_strike(site) && glob_matches(when.site, name(site)))
+      by_site_[static_cast<std::size_t>(i)].push_back(armed_.size());
   }
-  if (!possible)
-    throw std::invalid_argument("fault '" + fault.kind + "' cannot strike at site '" +
-                                fault.trigger.options().site + "'; it can at: " + sites);
+  if (fault.fault->watches()) watchers_ |= std::uint64_t{1} << armed_.size();
+  numbers_streams_ = numbers_streams_ || fault.trigger.asks_stream();
   armed_.push_back(std::move(fault));
+}
+
+int Plan::number_of(Stream stream) {
+  if (stream.id == 0) return 0;
+  return streams_.try_emplace(stream.id, static_cast<int>(streams_.size()) + 1).first->second;
 }
 
 void Plan::release(Scene& scene) noexcept {
@@ -67,13 +74,18 @@ void Plan::note_retry(const Call& call) {
   });
 }
 
-void Plan::strike(Call& call, const Circumstances& now, Scene& scene) {
-  for (std::size_t i = 0; i < armed_.size() && !call.refused; ++i) {
+void Plan::strike(Call& call, const Circumstances& outside, Scene& scene) {
+  Circumstances now = outside;
+  if (numbers_streams_) now.stream = number_of(call.stream);
+  for (const std::size_t i : by_site_[static_cast<std::size_t>(call.site)]) {
+    if (call.refused) return;
     ArmedFault& armed = armed_[i];
-    if (!armed.fault->can_strike(call.site) || !armed.trigger.strikes(call, now, random_)) continue;
-    striking_ = true;
-    armed.fault->strike(call, scene);
+    striking_ = true;  // What a trigger asks the device is no call of the run.
+    const bool strikes = armed.trigger.strikes(call, now, random_);
+    if (strikes) armed.fault->strike(call, scene);
     striking_ = false;
+    if (!strikes) continue;
+    call.struck_by |= std::uint64_t{1} << i;
     ++armed.struck;
     const bool error = call.refused || (call.answer && *call.answer != Status::success);
     // Not ready is an answer that every caller of cudaEventQuery expects.
@@ -83,6 +95,17 @@ void Plan::strike(Call& call, const Circumstances& now, Scene& scene) {
       if (is_error) open_strikes_.push_back(record_.strikes.size() - 1);
     }
   }
+}
+
+void Plan::answered(Call& call, Status status, Scene& scene) {
+  if (striking_) return;
+  striking_ = true;
+  for (std::size_t i = 0; i < armed_.size(); ++i) {
+    const std::uint64_t bit = std::uint64_t{1} << i;
+    if (((call.struck_by | watchers_) & bit) == 0) continue;
+    armed_[i].fault->answered(call, status, (call.struck_by & bit) != 0, scene);
+  }
+  striking_ = false;
 }
 
 }  // namespace drought

@@ -2,9 +2,11 @@
 // counts the points at which a fault could strike: a sweep is this count, and then one run for each.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "harness/check/record.hpp"
@@ -34,7 +36,9 @@ class Plan {
  public:
   Plan(Record& record, std::uint64_t seed) : record_(record), random_(Random(seed).split(0xFA17)) {}
 
-  /// Throws std::invalid_argument when the trigger names no site at which the fault can strike.
+  static constexpr std::size_t kFaultsMax = 64;
+
+  /// Throws TriggerMistake when the trigger can never strike, std::invalid_argument for one too many.
   void arm(ArmedFault fault);
   /// From now on nothing strikes (calls are still counted).
   void disarm() {
@@ -43,10 +47,14 @@ class Plan {
   }
   void release(Scene& scene) noexcept;
 
-  /// Whether consider() would do nothing.
-  bool is_idle() const { return (disarmed_ || armed_.empty()) && !keeps_points_ && open_strikes_.empty(); }
+  /// Whether consider() and answered() have anything to do: a run without faults does not pay for them.
+  bool idle() const { return !keeps_points_ && (disarmed_ || armed_.empty()) && open_strikes_.empty(); }
+
   /// Lets the armed faults strike; the first one whose strike refuses the call ends it.
   void consider(Call& call, const Circumstances& now, Scene& scene);
+  /// After the call: tells the faults that struck it, and those that watch. `status` is the caller's.
+  void answered(Call& call, Status status, Scene& scene);
+  bool awaits(const Call& call) const { return !disarmed_ && (call.struck_by != 0 || watchers_ != 0); }
 
   /// Whether points() is kept; a plain run does not pay for it.
   void keep_points(bool keep = true) { keeps_points_ = keep; }
@@ -56,10 +64,15 @@ class Plan {
  private:
   void strike(Call& call, const Circumstances& now, Scene& scene);
   void note_retry(const Call& call);
+  int number_of(Stream stream);
 
   Record& record_;
   Random random_;
   std::vector<ArmedFault> armed_;
+  std::array<std::vector<std::size_t>, site_count> by_site_;  ///< Which of armed_ may strike there.
+  std::uint64_t watchers_ = 0;                                ///< A bit for each of armed_ that watches.
+  std::unordered_map<std::uint64_t, int> streams_;            ///< Numbered by first use; kept if asked.
+  bool numbers_streams_ = false;
   std::vector<FaultPoint> points_;
   std::vector<std::size_t> open_strikes_;  ///< Indices of strikes whose error nobody has retried yet.
   bool disarmed_ = false, keeps_points_ = false, striking_ = false;

@@ -7,14 +7,20 @@
 //   };
 //
 // A field may be bool, an integer, double, std::string, std::vector<std::size_t>,
-// std::vector<std::string> or std::vector<Table>. A key with "bytes" in its name also takes a size with its
-// unit, "60 GiB".
+// std::vector<std::string>, std::vector<Table>, or a std::vector of such a struct, which takes tables. A key
+// with "bytes" in its name also takes a size with its unit, "60 GiB". A struct with a field `Position at` is
+// told where its table stands.
 #pragma once
 
 #include <string_view>
 #include <tuple>
 
 namespace drought {
+
+/// Line and column in a scenario file; 0 where nothing was read from one.
+struct Position {
+  int line = 0, column = 0;
+};
 
 template <typename Owner, typename Member>
 struct Key {

@@ -124,17 +124,40 @@ void Rig::enter(Call& call) {
   ++calls_;
   scheduler_.step(!gives_back(call.site));
   ledger_.judge(call);
-  if (call.refused || plan_.is_idle()) return;
+  if (call.refused || plan_.idle()) return;
   const int rank = scheduler_.rank();
-  const Circumstances now{ledger_.phase(), ledger_.live_bytes(), calls_, rank};
-  Scene scene{device(rank < 0 || rank >= ranks() ? 0 : rank), ledger_, fault_random_};
+  Device& asked = device_of_caller();
+  const Circumstances now{.phase = ledger_.phase(),
+                          .live_bytes = ledger_.live_bytes(),
+                          .call = calls_,
+                          .rank = rank,
+                          .time = scheduler_.now(),
+                          .process = scheduler_.process(),
+                          .device = &asked};
+  Scene scene{asked, ledger_, fault_random_};
   quiet_ = true;
   plan_.consider(call, now, scene);
   quiet_ = false;
+  if (call.kills_process) {
+    ++kills_;
+    scheduler_.die();
+  }
+  if (call.delay_steps != 0) scheduler_.sleep(call.delay_steps);
+}
+
+Device& Rig::device_of_caller() {
+  const int rank = scheduler_.rank();
+  return device(rank < 0 || rank >= ranks() ? 0 : rank);
 }
 
 void Rig::leave(Call& call, Status status) noexcept {
   if (quiet_) return;
+  if (plan_.awaits(call)) {
+    Scene scene{device_of_caller(), ledger_, fault_random_};
+    quiet_ = true;
+    plan_.answered(call, status, scene);
+    quiet_ = false;
+  }
   if (status == Status::memory_allocation) {
     ++memory_refusals_;
     if (call.site != Site::allocate) last_refusal_ = {calls_, call.bytes};

@@ -63,6 +63,8 @@ class Rig final : private CallGate {
   const Refusal& last_refusal() const { return last_refusal_; }
   /// Calls that answered another error so far; a call that gives something back is none.
   std::uint64_t other_refusals() const { return other_refusals_; }
+  /// Processes that a fault has killed so far.
+  std::uint64_t kills() const { return kills_; }
   void decide(std::string_view what, std::uint64_t value) {
     record_.decisions.push_back(std::string(what) + "=" + std::to_string(value));
   }
@@ -89,6 +91,8 @@ class Rig final : private CallGate {
 
   void enter(Call& call) override;
   void leave(Call& call, Status status) noexcept override;
+  /// The device of the rank that is running; the first outside any.
+  Device& device_of_caller();
   static std::size_t place_of(const RankParts& parts, std::string_view name);
   RankParts make_rank(const Scenario& scenario, int rank);
 
@@ -101,7 +105,7 @@ class Rig final : private CallGate {
   Scheduler scheduler_;
   Random fault_random_;
   std::vector<RankParts> ranks_;
-  std::uint64_t calls_ = 0, memory_refusals_ = 0, other_refusals_ = 0;
+  std::uint64_t calls_ = 0, memory_refusals_ = 0, other_refusals_ = 0, kills_ = 0;
   std::string fault_place_;
   Refusal last_refusal_;
   bool quiet_ = false;  ///< A fault's own calls: no step, no judgement, no strike.
@@ -128,10 +132,12 @@ class AttemptScope {
       : rig_(rig),
         refusals_(rig.memory_refusals()),
         other_refusals_(rig.other_refusals()),
+        kills_(rig.kills()),
         index_(rig.record().begin_attempt(std::move(attempt))) {}
   ~AttemptScope() {
     if (ended_) return;
-    const bool no_memory = rig_.memory_refusals() != refusals_ && !failed_otherwise_;
+    const bool failed_otherwise = failed_otherwise_ || rig_.kills() != kills_;
+    const bool no_memory = rig_.memory_refusals() != refusals_ && !failed_otherwise;
     rig_.record().end_attempt(index_, no_memory ? Attempt::End::out_of_memory : Attempt::End::other_error);
   }
   void succeeded() {
@@ -146,7 +152,7 @@ class AttemptScope {
 
  private:
   Rig& rig_;
-  const std::uint64_t refusals_, other_refusals_;
+  const std::uint64_t refusals_, other_refusals_, kills_;
   const std::size_t index_;
   bool ended_ = false, failed_otherwise_ = false;
 };

@@ -154,6 +154,8 @@ Outcome run_workload(const Scenario& scenario, Rig& rig) {
     outcome = {Outcome::Kind::clean_error, error.what()};
   } catch (const DeviceError& error) {
     outcome = {Outcome::Kind::clean_error, error.what()};
+  } catch (const ProcessLost& error) {
+    outcome = {Outcome::Kind::clean_error, error.what()};
   } catch (const UserError&) {
     throw;
   } catch (const std::exception& error) {

@@ -20,6 +20,8 @@ template <typename Made>
 auto at_place(const Table& table, Position at, Made&& made) {
   try {
     return made();
+  } catch (const TriggerMistake& mistake) {
+    table.fail(mistake.at.line != 0 ? mistake.at : at, mistake.what());
   } catch (const std::invalid_argument& mistake) {
     table.fail(at, mistake.what());
   }
@@ -79,6 +81,21 @@ FaultSection read_fault(const Table& section, const Catalogues& catalogues) {
     return 0;
   });
   return fault;
+}
+
+/// What the scenario has none of, no condition can ask for.
+void require_known(const Trigger::Options& when, const Scenario& scenario) {
+  const auto named = [&](const Component& part) { return glob_matches(when.resource, part.name); };
+  if (when.resource != "*" && std::none_of(scenario.resources.begin(), scenario.resources.end(), named)) {
+    std::vector<std::string> known;
+    for (const Component& part : scenario.resources) known.push_back(part.name);
+    scenario.root.fail_unknown(when.at, "resource", when.resource, known);
+  }
+  if (when.rank >= scenario.device.count)
+    scenario.root.fail(when.at, "there is no rank " + std::to_string(when.rank) + ": the device's count is " +
+                                    std::to_string(scenario.device.count));
+  for (const auto* parts : {&when.all, &when.any, &when.none})
+    for (const Trigger::Options& part : *parts) require_known(part, scenario);
 }
 
 Expectation read_expectation(const Table& section, const Catalogues& catalogues) {
@@ -160,6 +177,14 @@ Scenario read_scenario(const Table& root, const Catalogues& catalogues) {
   });
   for (const Table& section : root.tables("fault"))
     scenario.faults.push_back(read_fault(section, catalogues));
+  for (const FaultSection& fault : scenario.faults) {
+    require_known(fault.when, scenario);
+    const auto made = find_entry(catalogues.faults, fault.kind)->make(fault.options);
+    if (made->ends_context() && scenario.runs_on(Lane::cuda) && !scenario.device.isolate)
+      root.fail(
+          fault.options.at(),
+          "fault '" + fault.kind + "' ends the context of a GPU's process: [device] needs isolate = true");
+  }
   scenario.expect = read_expectation(root.table_or_empty("expect"), catalogues);
   scenario.report = read_report(root.table_or_empty("report"), scenario.expect);
   scenario.sweep = read_options<SweepSection>(root.table_or_empty("sweep"));

@@ -23,10 +23,6 @@ class UserError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-struct Position {
-  int line = 0, column = 0;
-};
-
 class Table;
 
 struct Value {
@@ -106,6 +102,11 @@ void read(const Table& table, const Table::Entry& entry, Integer& out) {
                                           static_cast<std::uint64_t>(std::numeric_limits<Integer>::max())));
 }
 
+/// One Options from each table; a single table counts as one.
+template <typename Options>
+requires requires { Options::keys(); }
+void read(const Table& table, const Table::Entry& entry, std::vector<Options>& out);
+
 }  // namespace reading
 
 template <typename Options>
@@ -119,6 +120,7 @@ std::vector<std::string> known_keys() {
 template <typename Options>
 Options read_options(const Table& table) {
   Options options;
+  if constexpr (requires { options.at = table.at(); }) options.at = table.at();
   for (const Table::Entry& entry : table.entries()) {
     bool found = false;
     std::apply(
@@ -131,6 +133,13 @@ Options read_options(const Table& table) {
     if (!found) table.fail_unknown(entry.at, "key", entry.key, known_keys<Options>());
   }
   return options;
+}
+
+template <typename Options>
+requires requires { Options::keys(); }
+void reading::read(const Table& table, const Table::Entry& entry, std::vector<Options>& out) {
+  out.clear();
+  for (const Table& one : table.tables(entry.key)) out.push_back(read_options<Options>(one));
 }
 
 }  // namespace drought

@@ -1,6 +1,7 @@
 // Ranks that agree: barrier, all-reduce and messages between simulated processes, as torch.distributed
 // or NCCL give them to a tensor-parallel server. A rank that leaves while others wait hangs them, which
-// is what production sees and what the scheduler then reports.
+// is what production sees and what the scheduler then reports. A rank that is killed closes its sockets,
+// so that those who wait for it get ProcessLost.
 #pragma once
 
 #include <algorithm>
@@ -25,10 +26,19 @@ class Group {
   /// Returns when every rank has called it as often as this one. `name` is for the report.
   void barrier(int rank, const std::string& name = "barrier") {
     const std::uint64_t mine = ++arrived_[static_cast<std::size_t>(rank)];
-    scheduler_.wait_until(name + " " + std::to_string(mine), [this, mine] {
-      return std::all_of(arrived_.begin(), arrived_.end(),
-                         [&](std::uint64_t count) { return count >= mine; });
+    const std::string what = name + " " + std::to_string(mine);
+    std::string lost;
+    scheduler_.wait_until(what, [this, mine, &lost] {
+      lost.clear();
+      bool all = true;
+      for (int other = 0; other < size(); ++other) {
+        if (arrived_[static_cast<std::size_t>(other)] >= mine) continue;
+        all = false;
+        if (lost.empty()) lost = scheduler_.killed(other);
+      }
+      return all || !lost.empty();
     });
+    if (!lost.empty()) throw ProcessLost(what + ": " + lost + " was killed");
   }
 
   /// The reduction of every rank's value, the same on each; each rank calls it once for each round.
@@ -48,7 +58,9 @@ class Group {
   /// The oldest value sent by `from` to `to`; waits for one.
   std::int64_t receive(int from, int to) {
     std::deque<std::int64_t>& box = mail_[{from, to}];
-    scheduler_.wait_until("a message from rank " + std::to_string(from), [&box] { return !box.empty(); });
+    scheduler_.wait_until("a message from rank " + std::to_string(from),
+                          [&] { return !box.empty() || !scheduler_.killed(from).empty(); });
+    if (box.empty()) throw ProcessLost("a message: " + scheduler_.killed(from) + " was killed");
     const std::int64_t value = box.front();
     box.pop_front();
     return value;

@@ -20,6 +20,8 @@ void Scheduler::spawn(std::string name, int rank, std::function<void()> body) {
                                         [made, body = std::move(body)] {
                                           try {
                                             body();
+                                          } catch (const Killed&) {
+                                            made->killed = true;
                                           } catch (...) {
                                             made->escaped = std::current_exception();
                                           }
@@ -81,8 +83,11 @@ void Scheduler::run() {
     unwind();
   }
   std::exception_ptr first;
-  for (const auto& process : processes_)
+  for (const auto& process : processes_) {
     if (process->escaped && !first && !hung()) first = process->escaped;
+    if (process->killed && !process->mourned && !first && !hung())
+      first = std::make_exception_ptr(ProcessLost("process '" + process->name + "' was killed"));
+  }
   processes_.clear();
   unwinding_ = false;
   if (first) std::rethrow_exception(first);
@@ -102,7 +107,11 @@ void Scheduler::run_beside(const std::string& name, int count, const std::functi
   for (Process* process : made) {
     if (process->escaped && !first) first = process->escaped;
     process->escaped = nullptr;
+    process->mourned = process->killed;
   }
+  for (Process* process : made)
+    if (process->killed && !first)
+      first = std::make_exception_ptr(ProcessLost("process '" + process->name + "' was killed"));
   if (first) std::rethrow_exception(first);
 }
 
@@ -140,6 +149,17 @@ void Scheduler::wait_until(const std::string& why, const std::function<bool()>& 
     running_->waits_for = why;
     give_way(true);
   }
+}
+
+void Scheduler::die() {
+  if (!running_) throw std::logic_error("a process is killed outside any");
+  throw Killed{};
+}
+
+std::string Scheduler::killed(int rank) const {
+  for (const auto& process : processes_)
+    if (process->killed && process->rank == rank) return process->name;
+  return {};
 }
 
 void Scheduler::sleep(std::uint64_t steps) {

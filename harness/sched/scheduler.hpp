@@ -12,6 +12,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "harness/sched/fiber.hpp"
@@ -21,6 +22,12 @@ namespace drought {
 
 /// Thrown into a process of a run that is hung. Nobody but the scheduler catches it for good.
 class Hung : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// A process ended under others that wait for it.
+class ProcessLost : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
@@ -49,9 +56,19 @@ class Scheduler {
   /// Lets `steps` of virtual time pass for the calling process.
   void sleep(std::uint64_t steps);
 
+  /// Ends the calling process here, as kill -9 would: what it owns is given back, as a driver does with the
+  /// memory of a dead process, and nobody hears of it but who asks. Does not return.
+  [[noreturn]] void die();
+  /// The process of this rank that was killed since run() began; "" when none was.
+  std::string killed(int rank) const;
+
   std::uint64_t now() const { return steps_; }
   /// Of the process that runs; -1 outside any.
   int rank() const { return running_ ? running_->rank : -1; }
+  /// Its name; "" outside any.
+  std::string_view process() const {
+    return running_ ? std::string_view(running_->name) : std::string_view();
+  }
   bool inside() const { return running_ != nullptr; }
   bool hung() const { return !hung_.empty(); }
   /// Who waits for what.
@@ -65,7 +82,10 @@ class Scheduler {
     std::function<bool()> ready;  ///< Empty: runnable.
     std::string waits_for;
     std::exception_ptr escaped;
+    bool killed = false, mourned = false;  ///< Mourned: whoever started it was told.
   };
+  /// Unwinds a process that is killed; no std::exception, so that what handles errors lets it pass.
+  struct Killed {};
 
   std::vector<Process*> runnable();
   void resume(Process& process);

@@ -95,13 +95,7 @@ class Sweep {
 
   /// The fault that strikes at this site, or none when the wanted kind cannot.
   ArmedFault fault_for(Site site) const {
-    std::string kind = options_.fault;
-    if (kind == "default") {
-      const auto errors = documented_errors(site);
-      const bool no_memory =
-          std::find(errors.begin(), errors.end(), Status::memory_allocation) != errors.end();
-      kind = no_memory ? "out_of_memory" : "error_code";
-    }
+    const std::string kind = options_.fault == "default" ? std::string(default_fault(site)) : options_.fault;
     auto fault = find_entry(catalogues_.faults, kind)->make(Table("sweep", {}));
     if (!fault->can_strike(site)) return {kind, nullptr, Trigger({}), false};
     return {kind, std::move(fault), Trigger({}), true};
@@ -163,8 +157,10 @@ class Sweep {
   std::string answer_recovery(Rig& struck_rig, Verdict& verdict) const {
     std::unique_ptr<Rig> fresh;
     bool dead = struck_rig.scheduler().hung();
-    for (int rank = 0; rank < struck_rig.ranks(); ++rank)
+    for (int rank = 0; rank < struck_rig.ranks(); ++rank) {
+      (void)struck_rig.device(rank).synchronize();  // What the run never waited for may have ended it.
       dead = dead || is_sticky(struck_rig.device(rank).peek_last_error());
+    }
     if (dead) fresh = std::make_unique<Rig>(scenario_, catalogues_, RigOptions{options_.lane, options_.seed});
     Rig& rig = fresh ? *fresh : struck_rig;
     rig.ledger().forget_order();
@@ -202,6 +198,13 @@ class Sweep {
 };
 
 }  // namespace
+
+std::string_view default_fault(Site site) {
+  const auto errors = documented_errors(site);
+  if (std::find(errors.begin(), errors.end(), Status::memory_allocation) != errors.end())
+    return "out_of_memory";
+  return gives_back(site) ? "failed_free" : "error_code";
+}
 
 SweepResult sweep_scenario(const Scenario& scenario, const Catalogues& catalogues,
                            const SweepOptions& options) {

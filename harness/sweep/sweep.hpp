@@ -47,6 +47,10 @@ struct SweepResult {
   bool good() const { return failures.empty() && why.empty(); }
 };
 
+/// The kind that strikes a site by default: no memory where the call can answer that, else its first
+/// documented error, which comes after the deed where something is given back.
+std::string_view default_fault(Site site);
+
 /// Mutants and scenarios of another lane are not swept: the caller leaves them out.
 SweepResult sweep_scenario(const Scenario& scenario, const Catalogues& catalogues,
                            const SweepOptions& options);

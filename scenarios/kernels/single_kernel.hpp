@@ -17,9 +17,11 @@ class SingleKernel final : public Workload {
     std::string kernel;
     Table shape;             ///< The kernel's own keys.
     std::size_t rounds = 2;  ///< Each with fresh memory and the same inputs; all must give the same bits.
+    std::string bug =
+        "none";  ///< ignores_launch: goes on when the launch is refused, as unchecked code does.
     static constexpr auto keys() {
       return std::tuple{key("kernel", &Options::kernel), key("shape", &Options::shape),
-                        key("rounds", &Options::rounds)};
+                        key("rounds", &Options::rounds), key("bug", &Options::bug)};
     }
   };
   /// Makes the kernel, so that a shape that cannot be is told before anything runs: throws UserError with

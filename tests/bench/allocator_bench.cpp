@@ -1,5 +1,5 @@
-// One allocate and free that the allocator serves from what it holds, for each of the catalogue, bare and
-// under an account: the difference is what the ledger costs.
+// One allocate and free that the allocator serves from what it holds, for each of the catalogue: bare, under
+// an account, and with ten faults armed besides. The differences are what the ledger and the triggers cost.
 #include <benchmark/benchmark.h>
 
 #include <utility>
@@ -15,13 +15,35 @@ namespace {
 // The sizes of a transformer layer's temporaries, so that the search goes through several classes.
 constexpr std::size_t kSizes[] = {512, 4_KiB, 20_KiB, 512_KiB, 3_MiB, 12_MiB, 1_MiB + 512, 64_KiB};
 
-enum class Through { allocator, account };
+enum class Through { allocator, account, armed };
+
+/// Ten faults that look at every allocation and strike none.
+void arm_ten(Rig& rig, std::string_view resource) {
+  using Options = Trigger::Options;
+  const Options kTen[] = {{.tag = "kv*"},
+                          {.phase = "teardown"},
+                          {.bytes_min = 1_GiB},
+                          {.live_bytes_min = 1_TiB},
+                          {.rank = 3},
+                          {.nth = std::uint64_t{1} << 60},
+                          {.from = std::uint64_t{1} << 60},
+                          {.time_min = std::uint64_t{1} << 60},
+                          {.stream = 7},
+                          {.any = {{.tag = "weights"}, {.bytes_min = 2_GiB}}, .none = {{.tag = "scratch*"}}}};
+  for (Options when : kTen) {
+    when.site = "allocate";
+    when.resource = resource;
+    auto fault = find_entry(rig.catalogues().faults, "out_of_memory")->make(Table("bench", {}));
+    rig.plan().arm({"out_of_memory", std::move(fault), Trigger(when)});
+  }
+}
 
 void cached_pair(benchmark::State& state, const AllocatorEntry& entry, Through through) {
   ChainRig chain(entry, 1);
   chain.rig().plan().keep_points(false);  // As a plain run has it.
+  if (through == Through::armed) arm_ten(chain.rig(), entry.name);
   chain.start();
-  Resource& memory = through == Through::account ? chain.memory() : chain.allocator();
+  Resource& memory = through == Through::allocator ? chain.allocator() : chain.memory();
   const auto pair = [&](std::size_t bytes) {
     const Request request{.bytes = bytes};
     void* const block = memory.allocate(request);
@@ -79,8 +101,9 @@ void register_allocator_benches() {
           name.c_str(), [&entry, lane](benchmark::State& state) { pair_on_device(state, entry, lane); });
     }
   for (const AllocatorEntry& entry : allocator_catalogue())
-    for (Through through : {Through::allocator, Through::account}) {
-      const std::string name = (through == Through::account ? "account/" : "pair/") + std::string(entry.name);
+    for (Through through : {Through::allocator, Through::account, Through::armed}) {
+      constexpr const char* kNames[] = {"pair/", "account/", "armed/"};
+      const std::string name = kNames[static_cast<int>(through)] + std::string(entry.name);
       benchmark::RegisterBenchmark(
           name.c_str(), [&entry, through](benchmark::State& state) { cached_pair(state, entry, through); })
           ->ArgName("live")

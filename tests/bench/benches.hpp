@@ -4,6 +4,7 @@
 namespace drought {
 
 /// "pair/…": one cached allocate and free of each allocator; "account/…": the same through the ledger;
+/// "armed/…": the same with ten faults armed.
 /// "backed/…" and, where there is one, "gpu/…": an allocate and free on a device whose memory is real.
 void register_allocator_benches();
 /// "replay/…" and "parse/…": recorded traces of tests/data.
