@@ -22,6 +22,9 @@ add_fuzzer(bfc_dump ${trace_file} harness/trace/bfc_dump.cpp)
 add_fuzzer(nsight ${trace_file} harness/trace/nsight.cpp)
 target_link_libraries(nsight_fuzz PRIVATE SQLite::SQLite3)
 add_fuzzer(scenario harness/scenario/scenario.cpp harness/scenario/table.cpp harness/scenario/toml.cpp
-           harness/fault/plan.cpp harness/fault/trigger.cpp harness/fault/site.cpp harness/device/profile.cpp
-           harness/device/status.cpp harness/memory/tag.cpp)
+           harness/fault/plan.cpp harness/fault/reach.cpp harness/fault/stack.cpp harness/fault/trigger.cpp
+           harness/fault/site.cpp harness/device/device.cpp harness/device/device_memory.cpp harness/device/device_graphs.cpp
+           harness/device/recording.cpp
+           harness/device/profile.cpp harness/device/status.cpp harness/memory/tag.cpp)
+target_link_libraries(scenario_fuzz PRIVATE Boost::stacktrace_backtrace ${LIBBACKTRACE})
 add_fuzzer(caching_conf allocators/caching_conf.cpp)
