@@ -38,7 +38,7 @@ TEST_P(ConfiguredCaching, KeepsEveryClaimOfAnAllocator) {
     ChainRig chain(GetParam(), 1);
     chain.start();
     if (!claim.promised(chain.allocator())) continue;
-    EXPECT_EQ(claim.mistake(GetParam(), test_seed()), "") << claim.name;
+    EXPECT_EQ(claim.mistake(GetParam(), test_seed(), Lane::host), "") << claim.name;
     ++asked;
   }
   EXPECT_GE(asked, 6u);

@@ -16,13 +16,13 @@ std::unique_ptr<Resource> make_allocator(const AllocatorEntry& entry, Resource* 
   }
 }
 
-ChainRig::ChainRig(const AllocatorEntry& entry, std::uint64_t seed) : entry_(entry) {
+ChainRig::ChainRig(const AllocatorEntry& entry, std::uint64_t seed, Lane lane) : entry_(entry) {
   Scenario scenario;
   scenario.path = "conformance";
   scenario.device.profile = "h100-80g";
   scenario.device.work = "shapes";
   scenario.resources.push_back({"direct", "direct", Table("conformance", {1, 1})});
-  rig_ = std::make_unique<Rig>(scenario, all_catalogues(), RigOptions{Lane::host, seed});
+  rig_ = std::make_unique<Rig>(scenario, all_catalogues(), RigOptions{lane, seed});
   if (rig_->device().stream_create(second_) != Status::success) throw std::runtime_error("no second stream");
   rig_->plan().keep_points();
 }
@@ -129,8 +129,8 @@ void churn(ChainRig& chain, Tenant& tenant, std::uint64_t seed) {
   }
 }
 
-std::string churn_is_sound(const AllocatorEntry& entry, std::uint64_t seed) {
-  ChainRig chain(entry, seed);
+std::string churn_is_sound(const AllocatorEntry& entry, std::uint64_t seed, Lane lane) {
+  ChainRig chain(entry, seed, lane);
   {
     Tenant tenant(chain);
     churn(chain, tenant, seed);
@@ -139,8 +139,8 @@ std::string churn_is_sound(const AllocatorEntry& entry, std::uint64_t seed) {
   return chain.first_violation();
 }
 
-std::string aligns(const AllocatorEntry& entry, std::uint64_t seed) {
-  ChainRig chain(entry, seed);
+std::string aligns(const AllocatorEntry& entry, std::uint64_t seed, Lane lane) {
+  ChainRig chain(entry, seed, lane);
   Tenant tenant(chain);
   for (std::size_t alignment = 1; alignment <= 2_MiB; alignment *= 2) {
     for (const std::size_t bytes : {std::size_t{1}, std::size_t{777}, alignment + 3}) {
@@ -156,8 +156,8 @@ std::string aligns(const AllocatorEntry& entry, std::uint64_t seed) {
   return tenant.mistake().empty() ? chain.first_violation() : tenant.mistake();
 }
 
-std::string gives_all_back(const AllocatorEntry& entry, std::uint64_t seed) {
-  ChainRig chain(entry, seed);
+std::string gives_all_back(const AllocatorEntry& entry, std::uint64_t seed, Lane lane) {
+  ChainRig chain(entry, seed, lane);
   Tenant tenant(chain);
   churn(chain, tenant, seed);
   tenant.free_all();
@@ -165,8 +165,8 @@ std::string gives_all_back(const AllocatorEntry& entry, std::uint64_t seed) {
   return chain.end();
 }
 
-std::string refuses_nothing(const AllocatorEntry& entry, std::uint64_t seed) {
-  ChainRig chain(entry, seed);
+std::string refuses_nothing(const AllocatorEntry& entry, std::uint64_t seed, Lane lane) {
+  ChainRig chain(entry, seed, lane);
   Tenant tenant(chain);
   tenant.allocate({.bytes = 1, .tag = "something"});
   try {
@@ -178,10 +178,10 @@ std::string refuses_nothing(const AllocatorEntry& entry, std::uint64_t seed) {
   return "a request of no bytes was not refused";
 }
 
-std::string decides_alike(const AllocatorEntry& entry, std::uint64_t seed) {
+std::string decides_alike(const AllocatorEntry& entry, std::uint64_t seed, Lane lane) {
   std::vector<std::uint64_t> offsets[2];
   for (auto& run : offsets) {
-    ChainRig chain(entry, seed);
+    ChainRig chain(entry, seed, lane);
     Tenant tenant(chain);
     churn(chain, tenant, seed);
     for (const auto& [begin, block] : chain.account().live())
@@ -190,8 +190,8 @@ std::string decides_alike(const AllocatorEntry& entry, std::uint64_t seed) {
   return offsets[0] == offsets[1] ? "" : "two runs of one seed left blocks at different offsets";
 }
 
-std::string reuses(const AllocatorEntry& entry, std::uint64_t seed) {
-  ChainRig chain(entry, seed);
+std::string reuses(const AllocatorEntry& entry, std::uint64_t seed, Lane lane) {
+  ChainRig chain(entry, seed, lane);
   Tenant tenant(chain);
   std::size_t most[2] = {};
   for (std::size_t& round : most) {
@@ -206,8 +206,8 @@ std::string reuses(const AllocatorEntry& entry, std::uint64_t seed) {
                             : "borrowed " + std::to_string(most[1] - most[0]) + " B while as much lay idle";
 }
 
-std::string trims(const AllocatorEntry& entry, std::uint64_t seed) {
-  ChainRig chain(entry, seed);
+std::string trims(const AllocatorEntry& entry, std::uint64_t seed, Lane lane) {
+  ChainRig chain(entry, seed, lane);
   Tenant tenant(chain);
   for (int round = 0; round < 2; ++round) {
     churn(chain, tenant, seed);
@@ -227,9 +227,10 @@ std::string trims(const AllocatorEntry& entry, std::uint64_t seed) {
 }
 
 /// One strike of the sweep: fail there, free, heal, and do the same again.
-std::string survives(const AllocatorEntry& entry, std::uint64_t seed, const FaultPoint& point, bool forever) {
+std::string survives(const AllocatorEntry& entry, std::uint64_t seed, Lane lane, const FaultPoint& point,
+                     bool forever) {
   const bool no_memory = default_fault(point.site) == "out_of_memory";
-  ChainRig chain(entry, seed);
+  ChainRig chain(entry, seed, lane);
   chain.arm(default_fault(point.site), point, forever);
   try {
     Tenant tenant(chain);
@@ -254,10 +255,10 @@ std::string survives(const AllocatorEntry& entry, std::uint64_t seed, const Faul
   return chain.end();
 }
 
-std::string survives_every_failure(const AllocatorEntry& entry, std::uint64_t seed) {
+std::string survives_every_failure(const AllocatorEntry& entry, std::uint64_t seed, Lane lane) {
   std::vector<FaultPoint> points;
   {
-    ChainRig chain(entry, seed);
+    ChainRig chain(entry, seed, lane);
     Tenant tenant(chain);
     churn(chain, tenant, seed);
     points = chain.rig().plan().points();
@@ -269,7 +270,7 @@ std::string survives_every_failure(const AllocatorEntry& entry, std::uint64_t se
     const auto errors = documented_errors(point.site);
     memory_points += !errors.empty() && errors.front() == Status::memory_allocation;
     for (const bool forever : {false, true}) {
-      const std::string why = survives(entry, seed, point, forever);
+      const std::string why = survives(entry, seed, lane, point, forever);
       if (!why.empty())
         return std::string(name(point.site)) + " at call " + std::to_string(point.call) +
                (forever ? " and from there on" : "") + ": " + why;

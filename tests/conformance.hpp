@@ -19,7 +19,7 @@ namespace drought {
 struct Claim {
   std::string_view name;
   /// What is wrong with the allocator; empty when the claim holds.
-  std::string (*mistake)(const AllocatorEntry& entry, std::uint64_t seed);
+  std::string (*mistake)(const AllocatorEntry& entry, std::uint64_t seed, Lane lane);
   /// Whether an allocator of this kind makes the promise at all: by its interfaces, never by its name.
   bool (*promised)(Resource& allocator);
 };
@@ -35,7 +35,7 @@ std::unique_ptr<Resource> make_allocator(const AllocatorEntry& entry, Resource* 
 /// strikes what the allocator borrows while it is made.
 class ChainRig {
  public:
-  ChainRig(const AllocatorEntry& entry, std::uint64_t seed);
+  explicit ChainRig(const AllocatorEntry& entry, std::uint64_t seed, Lane lane = Lane::host);
   ~ChainRig() { (void)end(); }
 
   /// Arms `kind` on one call (`forever`: and on all later ones of its site).

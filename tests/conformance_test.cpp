@@ -39,11 +39,22 @@ std::vector<Case> cases() {
 
 class Conformance : public testing::TestWithParam<Case> {};
 
-TEST_P(Conformance, Of) { EXPECT_EQ(GetParam().claim->mistake(*GetParam().entry, test_seed()), ""); }
+TEST_P(Conformance, Of) {
+  EXPECT_EQ(GetParam().claim->mistake(*GetParam().entry, test_seed(), Lane::host), "");
+}
 
 INSTANTIATE_TEST_SUITE_P(EveryAllocator, Conformance, testing::ValuesIn(cases()), [](const auto& info) {
   return std::string(info.param.entry->name) + "_" + std::string(info.param.claim->name);
 });
+
+TEST(ConformanceOnCuda, OfEveryAllocator) {
+  std::string why_not;
+  if (!make_cuda_device(profile_named("h100-80g"), {.work = Device::Work::shapes}, why_not))
+    GTEST_SKIP() << why_not;
+  for (const Case& one : cases())
+    EXPECT_EQ(one.claim->mistake(*one.entry, test_seed(), Lane::cuda), "")
+        << one.entry->name << " and " << one.claim->name;
+}
 
 struct Canary {
   AllocatorEntry entry;
@@ -83,7 +94,7 @@ class ConformanceCanary : public testing::TestWithParam<Canary> {};
 
 TEST_P(ConformanceCanary, IsCaughtByTheClaimThatItBreaks) {
   const Canary& canary = GetParam();
-  const std::string mistake = claim_named(canary.breaks).mistake(canary.entry, test_seed());
+  const std::string mistake = claim_named(canary.breaks).mistake(canary.entry, test_seed(), Lane::host);
   EXPECT_NE(mistake, "");
   EXPECT_THAT(mistake, HasSubstr(std::string(canary.says)));
 }
@@ -104,7 +115,7 @@ TEST(ConformanceSuite, FindsNothingWrongWithAnAllocatorThatPassesEverythingOn) {
   chain.start();
   for (const Claim& claim : conformance_claims())
     if (claim.promised(chain.allocator())) {
-      EXPECT_EQ(claim.mistake(sound, test_seed()), "") << claim.name;
+      EXPECT_EQ(claim.mistake(sound, test_seed(), Lane::host), "") << claim.name;
     }
 }
 
