@@ -22,7 +22,6 @@ void GraphUses::completed(const Call& call) {
 
 std::vector<std::string> GraphUses::users_of(std::uintptr_t begin, std::uintptr_t end) const {
   std::vector<std::string> users;
-  if (graphs_.empty()) return users;
   for (const auto& [id, use] : graphs_)
     if (std::any_of(use.ranges.begin(), use.ranges.end(),
                     [&](const Range& range) { return range.begin < end && begin < range.end; }))

@@ -30,6 +30,7 @@ std::string Survivor::text() const {
 }
 
 void Ledger::bury(const Allocation& allocation, const Request& freed_by) {
+  static_assert(sizeof(Freed) <= 64, "a grave is one cache line");
   if (graveyard_.empty()) graveyard_.resize(kGraves);
   const std::size_t grave = buried_++ % kGraves;
   graveyard_[grave] = {allocation.begin, allocation.end(),        allocation.id, allocation.request.tag,
