@@ -3,6 +3,7 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "allocators/choice.hpp"
 #include "harness/memory/bytes.hpp"
 
 namespace drought {
@@ -10,24 +11,16 @@ namespace {
 
 constexpr std::size_t kRequestEnd = std::size_t{1} << 60;
 
-/// Whether `word` is the second of the two that are known.
-bool is_second(const std::string& option, const std::string& word, const std::string& first,
-               const std::string& second) {
-  if (word != first && word != second)
-    throw std::invalid_argument("caching: unknown " + option + " '" + word + "'; known: " + first + ", " +
-                                second);
-  return word == second;
-}
-
 }  // namespace
 
 Caching::Caching(Resource& upstream, Device& device, Options options)
     : upstream_(upstream),
       device_(device),
-      ties_by_age_(is_second("ties", options.ties, "address", "age")),
-      divisions_rest_(is_second("divisions_rest", options.divisions_rest, "after_last", "from_last")
-                          ? DivisionsRest::from_last
-                          : DivisionsRest::after_last),
+      ties_by_age_(is_second({"caching", "ties", "address", "age"}, options.ties)),
+      divisions_rest_(
+          is_second({"caching", "divisions_rest", "after_last", "from_last"}, options.divisions_rest)
+              ? DivisionsRest::from_last
+              : DivisionsRest::after_last),
       heeds_last_error_(options.heeds_last_error),
       mutant_(caching_mutant_named(options.mutant)),
       small_(true, conf_),

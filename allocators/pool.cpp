@@ -3,28 +3,21 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "allocators/choice.hpp"
+
 namespace drought {
 namespace {
 
 constexpr std::size_t kAlignment = 256;  // CUDA_ALLOCATION_ALIGNMENT
 constexpr std::size_t kRequestEnd = std::size_t{1} << 60;
 
-/// Whether `word` is the second of the two known ones.
-bool is_second(const std::string& option, const std::string& word, const std::string& first,
-               const std::string& second) {
-  if (word != first && word != second)
-    throw std::invalid_argument("pool: unknown " + option + " '" + word + "'; known: " + first + ", " +
-                                second);
-  return word == second;
-}
-
 }  // namespace
 
 Pool::Pool(Resource& upstream, Device& device, Options options)
     : upstream_(upstream),
       options_(std::move(options)),
-      grows_whole_(is_second("growth", options_.growth, "half", "whole")),
-      lists_(device, !is_second("bug", options_.bug, "none", "stale_merge")) {
+      grows_whole_(is_second({"pool", "growth", "half", "whole"}, options_.growth)),
+      lists_(device, !is_second({"pool", "bug", "none", "stale_merge"}, options_.bug)) {
   if (options_.initial_bytes % kAlignment != 0 || options_.maximum_bytes % kAlignment != 0)
     throw std::invalid_argument("pool: initial_bytes and maximum_bytes must be multiples of 256");
   if (options_.maximum_bytes != 0 && options_.initial_bytes > options_.maximum_bytes)
