@@ -5,6 +5,7 @@
 #include "harness/simt/host_launch.hpp"
 #include "kernels/checksum.hpp"
 #include "kernels/decode_attention.hpp"
+#include "kernels/decode_variants.hpp"
 #include "kernels/prefill_attention.hpp"
 #include "kernels/vision_attention.hpp"
 
@@ -20,6 +21,10 @@ using AllKernels = Kernels<PrefillAttention,  //
                            Checksum>;
 
 std::string text(bool value) { return value ? "true" : "false"; }
+std::string text(double value) {
+  std::string digits = std::to_string(value);
+  return digits.substr(0, digits.find_last_not_of('0') + 2);
+}
 std::string text(std::size_t value) { return std::to_string(value); }
 std::string text(const std::string& value) { return value; }
 std::string text(const std::vector<std::size_t>& values) {
@@ -68,6 +73,7 @@ std::vector<TestedShape> tested_shapes() { return cases_of(AllKernels{}); }
 
 template struct HostBodies<PrefillVariants>;
 template struct HostBodies<DecodeVariants>;
+template struct HostBodies<DecodeCombineVariants>;
 template struct HostBodies<VisionVariants>;
 template struct HostBodies<ChecksumVariants>;
 

@@ -1,7 +1,7 @@
 // CUDA's bodies of every kernel, a line each.
 #include "harness/simt/cuda_launch.hpp"
 #include "kernels/checksum.hpp"
-#include "kernels/decode_attention.hpp"
+#include "kernels/decode_variants.hpp"
 #include "kernels/prefill_attention.hpp"
 #include "kernels/vision_attention.hpp"
 
@@ -9,6 +9,7 @@ namespace drought {
 
 template struct CudaBodies<PrefillVariants>;
 template struct CudaBodies<DecodeVariants>;
+template struct CudaBodies<DecodeCombineVariants>;
 template struct CudaBodies<VisionVariants>;
 template struct CudaBodies<ChecksumVariants>;
 

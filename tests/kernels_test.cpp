@@ -2,13 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 #include <ostream>
 
 #include "harness/simt/number.hpp"
 #include "kernels/catalogue.hpp"
-#include "kernels/decode_attention.hpp"
 #include "kernels/oracle.hpp"
+#include "kernels/shape.hpp"
 #include "kernels/vision_attention.hpp"
 #include "tests/kernel_memory.hpp"
 
@@ -45,8 +44,11 @@ TEST_P(EveryKernelShape, IsSeenToBeWrongWhenOneOutputIsNaN) {
   EXPECT_FALSE(memory.compare().within);
 }
 
-/// An attention kernel's type, by what its plan asks for one query element.
-bool is_bf16(const std::string& text) { return text.find("type = bf16") != std::string::npos; }
+/// An attention kernel's type, by what its shape says.
+std::string type_in(const std::string& text) {
+  const std::size_t at = text.find("type = ") + 7;
+  return text.substr(at, text.find(',', at) - at);
+}
 
 template <typename T>
 void fill_with(std::span<std::byte> part, float value) {
@@ -59,22 +61,30 @@ class EveryAttentionShape : public EveryKernelShape {};
 TEST_P(EveryAttentionShape, AveragesValuesOfOneToExactlyOne) {
   KernelMemory memory(*GetParam().kernel, 14);
   const std::string_view values = memory.has("v") ? "v" : "v_pages";
-  const bool narrow = is_bf16(GetParam().text);
-  narrow ? fill_with<bf16>(memory.bytes(values), 1) : fill_with<float>(memory.bytes(values), 1);
+  const std::string type = type_in(GetParam().text);
+  if (type == "fp32") fill_with<float>(memory.bytes(values), 1);
+  if (type == "bf16") fill_with<bf16>(memory.bytes(values), 1);
+  if (type == "fp16") fill_with<fp16>(memory.bytes(values), 1);
   ASSERT_EQ(memory.launch(3), Status::success) << host_launch_report();
   const auto out = memory.bytes("out");
-  const HostTensor got(out, narrow ? "bf16" : "fp32", {out.size() / (narrow ? 2 : 4)});
-  for (std::size_t i = 0; i < out.size() / (narrow ? 2 : 4); ++i)
+  const std::size_t count = out.size() / element_bytes(type);
+  const HostTensor got(out, type, {count});
+  for (std::size_t i = 0; i < count; ++i)
     ASSERT_TRUE(got.at({i}) == 1 || got.at({i}) == 0) << "element " << i << " is " << got.at({i});
   const Comparison comparison = memory.compare();  // Zeros only where there is no key.
   EXPECT_TRUE(comparison.within) << comparison.text;
 }
 
-/// Kernels that average values are those that are given some.
+/// Kernels that average values are those that are given some. A sink takes weight from them, and what one is
+/// in a quantised cache, the cache's own tests know.
 std::vector<TestedShape> attention_shapes() {
   std::vector<TestedShape> shapes = tested_shapes();
   std::erase_if(shapes, [](const TestedShape& shape) {
     const std::vector<Part> plan = shape.kernel->plan();
+    const std::size_t cache = shape.text.find("cache = ");
+    const bool is_quantised =
+        cache != std::string::npos && shape.text.find("cache = " + type_in(shape.text)) != cache;
+    if (is_quantised || shape.text.find("sinks = true") != std::string::npos) return true;
     return std::none_of(plan.begin(), plan.end(),
                         [](const Part& part) { return part.name == "v" || part.name == "v_pages"; });
   });
@@ -87,67 +97,6 @@ std::string shape_name(const testing::TestParamInfo<TestedShape>& info) {
 
 INSTANTIATE_TEST_SUITE_P(Catalogue, EveryKernelShape, testing::ValuesIn(tested_shapes()), shape_name);
 INSTANTIATE_TEST_SUITE_P(Catalogue, EveryAttentionShape, testing::ValuesIn(attention_shapes()), shape_name);
-
-class EveryDecodeShape : public testing::TestWithParam<DecodeAttention::Shape> {};
-
-TEST_P(EveryDecodeShape, GivesTheSameBitsWhereverItsPagesLie) {
-  const DecodeAttention kernel(GetParam());
-  KernelMemory memory(kernel, 21);
-  ASSERT_EQ(memory.launch(0), Status::success) << host_launch_report();
-  const auto expected = memory.outputs();
-
-  const std::size_t pool_bytes = memory.bytes("k_pages").size();
-  const std::size_t page_bytes =
-      GetParam().page_size * GetParam().kv_heads * GetParam().head_dim * (GetParam().type == "bf16" ? 2 : 4);
-  const auto moved_to = permutation(pool_bytes / page_bytes, 77);
-  for (const char* const name : {"k_pages", "v_pages"}) {
-    const auto pool = memory.bytes(name);
-    const std::vector<std::byte> old(pool.begin(), pool.end());
-    for (std::size_t page = 0; page < moved_to.size(); ++page)
-      std::copy_n(
-          old.begin() + static_cast<std::ptrdiff_t>(page * page_bytes), page_bytes,
-          pool.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(moved_to[page]) * page_bytes));
-  }
-  auto table = integers(memory.bytes("page_table"));
-  for (std::int32_t& entry : table)
-    if (entry >= 0) entry = moved_to[static_cast<std::size_t>(entry)];
-  fill_integers(table, memory.bytes("page_table"));
-
-  ASSERT_EQ(memory.launch(0), Status::success) << host_launch_report();
-  EXPECT_EQ(memory.outputs(), expected);
-}
-
-INSTANTIATE_TEST_SUITE_P(Catalogue, EveryDecodeShape, testing::ValuesIn(DecodeAttention::cases()));
-
-TEST(DecodeAttention, DiffersBetweenSplitsByNoMoreThanTheirCombining) {
-  DecodeAttention::Shape shape{.type = "fp32", .seqlens = {113, 0, 65, 1}, .page_size = 3};
-  const DecodeAttention whole(shape);
-  KernelMemory expected(whole, 31);
-  ASSERT_EQ(expected.launch(0), Status::success);
-  const HostTensor one(expected.bytes("out"), "fp32", {4 * 4 * 64});
-  for (const std::size_t splits : {2, 3, 4, 7, 64}) {
-    shape.splits = splits;
-    const DecodeAttention split(shape);
-    KernelMemory memory(split, 31);
-    ASSERT_EQ(memory.launch(0), Status::success) << host_launch_report();
-    const HostTensor many(memory.bytes("out"), "fp32", {4 * 4 * 64});
-    // Weights up to 1 times values up to 3.5, each with an exp2 and a log2 of exponents up to 2^5 more
-    // than the whole: 3.5 * (2^-20 + 2^5 * 2^-23), and as much again for the sums.
-    for (std::size_t i = 0; i < 4 * 4 * 64; ++i)
-      ASSERT_LE(std::abs(many.at({i}) - one.at({i})), 4e-5) << splits << " splits, element " << i;
-  }
-}
-
-TEST(DecodeAttention, RefusesAPageThatThePoolDoesNotHaveBeforeAndDuringTheLaunch) {
-  const DecodeAttention kernel({.seqlens = {40}, .page_size = 16});
-  KernelMemory memory(kernel, 1);
-  fill_integers(std::vector<std::int32_t>{0, 3, 1}, memory.bytes("page_table"));
-  EXPECT_EQ(kernel.wrong_inputs(memory.views()), "page_table[0][1] is 3, the pool has 3 pages");
-  EXPECT_EQ(memory.launch(0), Status::illegal_address);
-  EXPECT_NE(host_launch_report().find("leaves the operand 'k_pages' (6144 bytes) at byte 6158"),
-            std::string::npos)
-      << host_launch_report();
-}
 
 TEST(VisionAttention, RefusesStartsThatAreNotItsShapes) {
   const VisionAttention kernel({.cu_seqlens = {0, 17, 50}});
@@ -180,17 +129,12 @@ INSTANTIATE_TEST_SUITE_P(
         BadShape{"prefill_attention", "head_dim = 65", "head_dim 65 is not one of 64, 128"},
         BadShape{"prefill_attention", "heads = 7\nkv_heads = 2", "heads 7 is not a multiple of kv_heads 2"},
         BadShape{"prefill_attention", "kv_heads = 0", "heads and kv_heads must not be 0"},
-        BadShape{"prefill_attention", "type = 'fp64'", "unknown type 'fp64'; known: fp32, bf16"},
+        BadShape{"prefill_attention", "type = 'fp64'", "unknown type 'fp64'; known: fp32, bf16, fp16"},
         BadShape{"prefill_attention", "queries = 0", "batch and queries must not be 0"},
         BadShape{"prefill_attention", "prefix = 2000000000", "more than 2^30 tokens"},
         BadShape{"prefill_attention", "batch = 65535\nheads = 65535\nprefix = 1000000000\nkv_heads = 65535",
                  "is larger than any memory"},
         BadShape{"prefill_attention", "head = 4", "shape.toml:1:1"},
-        BadShape{"decode_attention", "page_size = 0", "page_size must be between 1 and 2^30"},
-        BadShape{"decode_attention", "splits = 0", "splits must be between 1 and 1024"},
-        BadShape{"decode_attention", "seqlens = []", "seqlens must name between 1 and 65535 sequences"},
-        BadShape{"decode_attention", "seqlens = [40]\npages = 2",
-                 "2 pages do not hold the sequences, which fill 3"},
         BadShape{"vision_attention", "cu_seqlens = [0, 9, 8]", "cu_seqlens goes down at 2, from 9 to 8"},
         BadShape{"vision_attention", "cu_seqlens = [1, 9]", "cu_seqlens must begin with 0"},
         BadShape{"vision_attention", "cu_seqlens = [0, 0]", "cu_seqlens must end between 1 and 2^30"},

@@ -1,0 +1,415 @@
+#include "kernels/decode_attention.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numbers>
+
+#include "kernels/decode_variants.hpp"
+#include "kernels/kv_rows.hpp"
+#include "kernels/oracle.hpp"
+#include "kernels/shape.hpp"
+
+namespace drought {
+namespace {
+
+constexpr std::array<std::string_view, DecodeAttention::part_count> kPartNames{
+    "q",         "k_pages",  "v_pages",  "page_table", "seqlens",  "out",     "split_out",
+    "split_lse", "k_scales", "v_scales", "sinks",      "schedule", "arrivals"};
+
+constexpr std::size_t kSmCount = 132;  // Of an H200.
+
+/// Splits of a unit above which combining them by one block shows: the unit then takes fewer heads.
+constexpr std::size_t kSplitsToCombine = 8;
+
+std::vector<std::size_t> known_dims(const DecodeTypes& wanted) {
+  std::vector<std::size_t> dims;
+  const auto look = [&]<typename... Blocks>(Variants<Blocks...>) {
+    const auto add = [&](const DecodeTypes& types) {
+      if (types.type == wanted.type && types.cache == wanted.cache && types.key_dim == types.value_dim)
+        dims.push_back(types.key_dim);
+    };
+    (add(Blocks::types), ...);
+  };
+  look(DecodeVariants{});
+  return dims;
+}
+
+}  // namespace
+
+DecodeAttention::DecodeAttention(const Shape& shape) : shape_(shape) {
+  check_shape();
+  count_pages();
+  choose_cut();
+  count_bytes();
+}
+
+void DecodeAttention::check_shape() {
+  Shape& s = shape_;
+  static_cast<void>(element_bytes(s.type));
+  if (s.cache.empty()) s.cache = s.type;
+  cache_ = kv_type_named(s.cache);
+  if (s.value_dim == 0) s.value_dim = s.head_dim;
+  const std::vector<std::size_t> dims = known_dims({s.type, s.cache, 0, 0});
+  require(!dims.empty(), "queries of " + s.type + " do not go with a cache of " + s.cache);
+  const DecodeTypes types{s.type, s.cache, s.head_dim, s.value_dim};
+  const bool is_known = visit_variant(DecodeVariants{}, types, [](auto) {});
+  if (!is_known && s.value_dim != s.head_dim)
+    require(false, "head_dim " + std::to_string(s.head_dim) + " with value_dim " +
+                       std::to_string(s.value_dim) + " is not compiled in for a cache of " + s.cache);
+  if (!is_known) require_heads(s.type, s.head_dim, dims, s.heads, s.kv_heads);
+  require_heads(s.type, s.head_dim, std::array{s.head_dim}, s.heads, s.kv_heads);
+  require(!s.seqlens.empty() && s.seqlens.size() <= grid_rows_max,
+          "seqlens must name between 1 and " + std::to_string(grid_rows_max) + " sequences");
+  require(s.page_size > 0 && s.page_size <= tokens_max, "page_size must be between 1 and 2^30");
+  require(s.splits <= 1024, "splits must be at most 1024");
+  require(s.parts <= grid_rows_max, "parts must be at most " + std::to_string(grid_rows_max));
+  require(s.window <= tokens_max, "window is more than 2^30 tokens");
+  require(s.softcap >= 0 && s.softcap <= 1e6, "softcap must be between 0 and a million");
+  for (const double scale : {s.k_scale, s.v_scale}) {
+    require(scale > 0 && scale <= 1e6, "k_scale and v_scale must be above 0 and at most a million");
+    require(scale == 1 || s.cache == Fp8Rows::type.name, "k_scale and v_scale are for a cache of fp8_e4m3");
+  }
+  require(s.body == "best" || s.body == "portable", "unknown body '" + s.body + "'; known: best, portable");
+}
+
+void DecodeAttention::count_pages() {
+  for (const std::size_t length : shape_.seqlens) {
+    require(length <= tokens_max, "a sequence is longer than 2^30 tokens");
+    const std::size_t pages = (length + shape_.page_size - 1) / shape_.page_size;
+    table_width_ = std::max(table_width_, pages);
+    pages_used_ += pages;
+  }
+  pages_ = shape_.pages == 0 ? pages_used_ : shape_.pages;
+  require(pages_ >= pages_used_, std::to_string(pages_) + " pages do not hold the sequences, which fill " +
+                                     std::to_string(pages_used_));
+  require(pages_ <= tokens_max, "pages are more than 2^30");
+}
+
+void DecodeAttention::choose_cut() {
+  Shape& s = shape_;
+  if (s.parts == 0) s.parts = kSmCount;
+  for (std::size_t heads = std::min<std::size_t>(8, s.kv_heads); s.heads_at_once == 0; --heads)
+    if (s.kv_heads % heads == 0 &&
+        (heads == 1 || s.seqlens.size() * (s.kv_heads / heads) * kSplitsToCombine >= s.parts))
+      s.heads_at_once = heads;
+  require(s.kv_heads % s.heads_at_once == 0, "kv_heads " + std::to_string(s.kv_heads) +
+                                                 " is not a multiple of heads_at_once " +
+                                                 std::to_string(s.heads_at_once));
+  require(s.heads_at_once <= 1024, "heads_at_once must be at most 1024");
+  if (s.splits == 0) slots_ = s.parts + units();
+  if (s.splits > 1) slots_ = checked_product("split_out", {s.splits, units()});
+  require(slots_ < std::size_t{1} << 31, "the sequences are cut into more than 2^31 pieces");
+}
+
+void DecodeAttention::count_bytes() {
+  const Shape& s = shape_;
+  const std::size_t element = element_bytes(s.type), batch = s.seqlens.size();
+  const std::size_t rows = checked_product("k_pages", {pages_, s.page_size, s.kv_heads});
+  bytes_[q] = checked_product("q", {batch, s.heads, s.head_dim, element});
+  bytes_[out] = checked_product("out", {batch, s.heads, s.value_dim, element});
+  bytes_[k_pages] = checked_product("k_pages", {rows, cache_.row_bytes(s.head_dim)});
+  bytes_[v_pages] = checked_product("v_pages", {rows, cache_.row_bytes(s.value_dim)});
+  bytes_[page_table] = checked_product("page_table", {batch, table_width_, sizeof(std::int32_t)});
+  bytes_[seqlens] = checked_product("seqlens", {batch, sizeof(std::int32_t)});
+  const std::size_t unit_heads = s.heads / groups();
+  bytes_[split_lse] = checked_product("split_lse", {slots_, unit_heads, sizeof(float)});
+  bytes_[split_out] = checked_product("split_out", {bytes_[split_lse], s.value_dim});
+  if (cache_.row_scales)
+    bytes_[k_scales] = bytes_[v_scales] = checked_product("k_scales", {rows, sizeof(float)});
+  if (s.sinks) bytes_[sinks] = checked_product("sinks", {s.heads, sizeof(float)});
+  if (s.splits == 0)
+    bytes_[schedule] = checked_product("schedule", {2 * (s.parts + 1 + units()), sizeof(std::int32_t)});
+}
+
+std::vector<Part> DecodeAttention::plan() const {
+  std::vector<Part> parts;
+  for (std::size_t i = 0; i < part_count; ++i) {
+    Part part{.name = kPartNames[i], .bytes = bytes_[i]};
+    if (i == out) part.role = Part::Role::output;
+    if (i == split_out || i == split_lse || i == arrivals) part.role = Part::Role::workspace;
+    part.zeroed = i == arrivals;
+    part.payload = i != page_table && i != seqlens && i != schedule && i != arrivals;
+    parts.push_back(part);
+  }
+  return parts;
+}
+
+void DecodeAttention::fill(std::size_t index, std::uint64_t seed, std::span<std::byte> to) const {
+  const std::vector<std::int32_t> lengths(shape_.seqlens.begin(), shape_.seqlens.end());
+  switch (index) {
+    case page_table:
+      return fill_integers(table(seed), to);
+    case seqlens:
+      return fill_integers(lengths, to);
+    case schedule:
+      return fill_integers(schedule_of(lengths), to);
+    case q:
+      return fill_normal(shape_.type, seed, index, to);
+    case sinks:
+      return fill_normal("fp32", seed, index, to);
+    case k_scales:
+    case v_scales: {
+      const std::size_t of = index == k_scales ? k_pages : v_pages;
+      std::vector<std::byte> rows(bytes_[of]);
+      store_rows(of, seed, rows, to);
+      return spoil_unused_slots(sizeof(float), seed, to);
+    }
+    default: {
+      std::vector<std::byte> scales(bytes_[k_scales]);
+      cache_.is_plain ? fill_normal(shape_.type, seed, index, to) : store_rows(index, seed, to, scales);
+      const std::size_t dim = index == k_pages ? shape_.head_dim : shape_.value_dim;
+      return spoil_unused_slots(cache_.row_bytes(dim), seed, to);
+    }
+  }
+}
+
+void DecodeAttention::store_rows(std::size_t index, std::uint64_t seed, std::span<std::byte> rows,
+                                 std::span<std::byte> scales) const {
+  const std::size_t dim = index == k_pages ? shape_.head_dim : shape_.value_dim;
+  const std::size_t row_bytes = cache_.row_bytes(dim);
+  std::vector<float> values(rows.size() / row_bytes * dim);
+  fill_normal("fp32", seed, index, std::as_writable_bytes(std::span(values)));
+  const auto tensor_scale = static_cast<float>(index == k_pages ? shape_.k_scale : shape_.v_scale);
+  for (std::size_t r = 0; r * dim < values.size(); ++r) {
+    const float scale = store_row(cache_, std::span(values).subspan(r * dim, dim), tensor_scale,
+                                  rows.subspan(r * row_bytes, row_bytes));
+    if (cache_.row_scales) std::memcpy(&scales[r * sizeof scale], &scale, sizeof scale);
+  }
+}
+
+/// -1 where a sequence has no page.
+std::vector<std::int32_t> DecodeAttention::table(std::uint64_t seed) const {
+  const auto order = permutation(pages_, seed);
+  std::vector<std::int32_t> entries(shape_.seqlens.size() * table_width_, -1);
+  std::size_t given = 0;
+  for (std::size_t b = 0; b < shape_.seqlens.size(); ++b)
+    for (std::size_t p = 0; p * shape_.page_size < shape_.seqlens[b]; ++p)
+      entries[b * table_width_ + p] = order[given++];
+  return entries;
+}
+
+void DecodeAttention::spoil_unused_slots(std::size_t row_bytes, std::uint64_t seed,
+                                         std::span<std::byte> pool) const {
+  std::vector<std::size_t> used(pages_, 0);
+  const auto entries = table(seed);
+  for (std::size_t b = 0; b < shape_.seqlens.size(); ++b)
+    for (std::size_t p = 0; p * shape_.page_size < shape_.seqlens[b]; ++p)
+      used[static_cast<std::size_t>(entries[b * table_width_ + p])] =
+          std::min(shape_.page_size, shape_.seqlens[b] - p * shape_.page_size);
+  const std::size_t slot_bytes = shape_.kv_heads * row_bytes;
+  for (std::size_t page = 0; page < pages_; ++page) {
+    const auto slots = pool.subspan(page * shape_.page_size * slot_bytes, shape_.page_size * slot_bytes);
+    std::ranges::fill(slots.subspan(used[page] * slot_bytes), std::byte{0xff});
+  }
+}
+
+std::vector<std::int32_t> DecodeAttention::schedule_of(std::span<const std::int32_t> lengths) const {
+  return decode_schedule(lengths, {groups(), shape_.parts, static_cast<int>(shape_.window)});
+}
+
+std::string DecodeAttention::wrong_inputs(std::span<const std::span<const std::byte>> parts) const {
+  const auto lengths = integers(parts[seqlens]), entries = integers(parts[page_table]);
+  for (std::size_t b = 0; b < lengths.size(); ++b) {
+    const std::size_t holds = table_width_ * shape_.page_size;
+    if (lengths[b] < 0 || static_cast<std::size_t>(lengths[b]) > holds)
+      return "seqlens[" + std::to_string(b) + "] is " + std::to_string(lengths[b]) +
+             ", the page table holds " + std::to_string(holds) + " tokens";
+    const std::size_t pages =
+        (static_cast<std::size_t>(lengths[b]) + shape_.page_size - 1) / shape_.page_size;
+    for (std::size_t p = 0; p < pages; ++p) {
+      const std::int32_t page = entries[b * table_width_ + p];
+      if (page >= 0 && static_cast<std::size_t>(page) < pages_) continue;
+      return "page_table[" + std::to_string(b) + "][" + std::to_string(p) + "] is " + std::to_string(page) +
+             ", the pool has " + std::to_string(pages_) + " pages";
+    }
+  }
+  if (shape_.splits != 0) return {};
+  const auto wanted = schedule_of(lengths), given = integers(parts[schedule]);
+  const auto differs = std::mismatch(wanted.begin(), wanted.end(), given.begin(), given.end()).first;
+  if (differs == wanted.end()) return {};
+  return "schedule[" + std::to_string(differs - wanted.begin()) + "] is not what seqlens ask for, " +
+         std::to_string(*differs);
+}
+
+DecodeArguments DecodeAttention::arguments_for(std::span<void* const> parts) const {
+  const Shape& s = shape_;
+  const auto scale_of = [&](double scale) { return static_cast<float>(scale); };
+  return {.q = parts[q],
+          .k = parts[k_pages],
+          .v = parts[v_pages],
+          .k_scales = static_cast<const float*>(parts[k_scales]),
+          .v_scales = static_cast<const float*>(parts[v_scales]),
+          .sinks = static_cast<const float*>(parts[sinks]),
+          .page_table = static_cast<const std::int32_t*>(parts[page_table]),
+          .seqlens = static_cast<const std::int32_t*>(parts[seqlens]),
+          .schedule = static_cast<const std::int32_t*>(parts[schedule]),
+          .out = parts[out],
+          .split_out = static_cast<float*>(parts[split_out]),
+          .split_lse = static_cast<float*>(parts[split_lse]),
+          .arrivals = static_cast<unsigned*>(parts[arrivals]),
+          .batch = static_cast<int>(s.seqlens.size()),
+          .heads = static_cast<int>(s.heads),
+          .kv_heads = static_cast<int>(s.kv_heads),
+          .page_size = static_cast<int>(s.page_size),
+          .table_width = static_cast<int>(table_width_),
+          .splits = static_cast<int>(s.splits),
+          .parts = static_cast<int>(s.parts),
+          .heads_at_once = static_cast<int>(s.heads_at_once),
+          .window = static_cast<int>(s.window),
+          .scale_log2 = scale_log2_of(s.head_dim),
+          .softcap_log2 = scale_of(s.softcap * std::numbers::log2e),
+          .k_scale = scale_of(s.k_scale),
+          .v_scale = scale_of(s.v_scale)};
+}
+
+std::vector<Operand> DecodeAttention::operands_of(std::span<void* const> parts, bool combines) const {
+  std::vector<Operand> operands;
+  const auto add = [&](PartIndex part, Access access) {
+    if (bytes_[part] != 0) operands.push_back({kPartNames[part], parts[part], bytes_[part], access});
+  };
+  if (!combines)
+    for (const PartIndex part : {q, k_pages, v_pages, page_table, seqlens, k_scales, v_scales})
+      add(part, Access::read);
+  add(sinks, Access::read);
+  add(schedule, Access::read);
+  const bool is_partial = !combines && slots_ != 0;
+  if (slots_ != 0) add(split_out, combines ? Access::read : Access::write);
+  if (slots_ != 0) add(split_lse, combines ? Access::read : Access::write);
+  if (!is_partial || shape_.splits == 0) add(out, Access::write);
+  return operands;
+}
+
+Status DecodeAttention::launch(Device& device, Stream stream, std::span<void* const> parts) const {
+  for (const PartIndex part : {q, k_pages, v_pages, out})
+    if (reinterpret_cast<std::uintptr_t>(parts[part]) % 16 != 0) return Status::misaligned_address;
+  return launch_portable(device, stream, parts);
+}
+
+Status DecodeAttention::launch_portable(Device& device, Stream stream, std::span<void* const> parts) const {
+  const Shape& s = shape_;
+  const DecodeArguments arguments = arguments_for(parts);
+  const std::vector<Operand> operands = operands_of(parts, false);
+  const std::size_t blocks = s.splits == 0 ? s.parts : s.splits * units();
+  const std::size_t row_tiles = (s.heads / s.kv_heads + tile_rows - 1) / tile_rows;
+  Launch launch{.kernel = kernel_name,
+                .grid = {static_cast<unsigned>(blocks), static_cast<unsigned>(s.heads_at_once),
+                         static_cast<unsigned>(row_tiles)},
+                .stream = stream,
+                .operands = operands,
+                .arguments = &arguments,
+                .arguments_bytes = sizeof arguments};
+  const auto use = [&](auto list, const DecodeTypes& types) {
+    return visit_variant(list, types, [&]<typename Functor>(Functor) {
+      const Bodies bodies = bodies_of<decltype(list), Functor>();
+      launch.block = {Functor::threads_max};
+      launch.host = bodies.host, launch.cuda = bodies.cuda;
+      if constexpr (requires { typename Functor::Tiles; }) launch.shared_bytes = Functor::Tiles::bytes;
+    });
+  };
+  if (!use(DecodeVariants{}, {s.type, s.cache, s.head_dim, s.value_dim})) return Status::not_supported;
+  const Status status = device.launch(launch);
+  if (status != Status::success || slots_ == 0) return status;
+  const std::vector<Operand> combined = operands_of(parts, true);
+  if (!use(DecodeCombineVariants{}, {s.type, "", 0, s.value_dim})) return Status::not_supported;
+  launch.kernel = "decode_attention_combine";
+  launch.grid = {static_cast<unsigned>(s.heads), static_cast<unsigned>(s.seqlens.size())};
+  launch.shared_bytes = 0;
+  launch.operands = combined;
+  return device.launch(launch);
+}
+
+/// The first key that a sequence's newest token sees.
+std::size_t DecodeAttention::first_visible(std::size_t length) const {
+  return shape_.window != 0 && shape_.window < length ? length - shape_.window : 0;
+}
+
+Comparison DecodeAttention::compare(std::span<const std::span<const std::byte>> parts) const {
+  const Shape& s = shape_;
+  const std::size_t batch = s.seqlens.size();
+  const auto part = [&](PartIndex index) {
+    return bytes_[index] == 0 ? std::span<const std::byte>{} : parts[index];
+  };
+  const HostTensor queries(parts[q], s.type, {batch, s.heads, s.head_dim});
+  const KvRows keys(cache_, parts[k_pages], s.head_dim, {s.k_scale, part(k_scales)});
+  const KvRows values(cache_, parts[v_pages], s.value_dim, {s.v_scale, part(v_scales)});
+  const HostTensor pages(parts[page_table], "int32", {batch, table_width_});
+  const HostTensor lengths(parts[seqlens], "int32", {batch});
+  const HostTensor sink_scores(part(sinks), "fp32", {s.sinks ? s.heads : 0});
+  const HostTensor got(parts[out], s.type, {batch, s.heads, s.value_dim});
+  Judge judge(norm_limit(s.type));
+  for (std::size_t b = 0; b < batch; ++b) {
+    const auto length = static_cast<std::size_t>(lengths.at({b}));
+    for (std::size_t h = 0; h < s.heads; ++h) {
+      AttentionOracle oracle({s.head_dim, s.value_dim}, s.type);
+      const std::size_t kv_head = h / (s.heads / s.kv_heads);
+      std::size_t page = 0, slot = 0;
+      for (std::size_t j = 0; j < length; ++j) {
+        const auto place = static_cast<std::size_t>(pages.at({b, page}));
+        const std::size_t row = (place * s.page_size + slot) * s.kv_heads + kv_head;
+        oracle.push(keys.row(row), values.row(row));
+        if (++slot == s.page_size) ++page, slot = 0;
+      }
+      const auto answer =
+          oracle.ask(queries.row({b, h}), {.begin = first_visible(length),
+                                           .end = length,
+                                           .softcap = s.softcap,
+                                           .sink = s.sinks ? sink_scores.at({h}) : -INFINITY});
+      for (std::size_t d = 0; d < s.value_dim; ++d) {
+        judge.take(got.at({b, h, d}), answer.out[d], answer.tolerance[d], [&] {
+          return "out[" + std::to_string(b) + "][" + std::to_string(h) + "][" + std::to_string(d) + "]";
+        });
+      }
+    }
+  }
+  return judge.verdict();
+}
+
+double DecodeAttention::kv_bytes() const {
+  double tokens = 0;
+  for (const std::size_t length : shape_.seqlens)
+    tokens += static_cast<double>(length - first_visible(length));
+  const std::size_t row = cache_.row_bytes(shape_.head_dim) + cache_.row_bytes(shape_.value_dim) +
+                          (cache_.row_scales ? 2 * sizeof(float) : 0);
+  return tokens * static_cast<double>(shape_.kv_heads * row);
+}
+
+double DecodeAttention::flops() const {
+  double tokens = 0;
+  for (const std::size_t length : shape_.seqlens)
+    tokens += static_cast<double>(length - first_visible(length));
+  return 2 * tokens * static_cast<double>(shape_.heads * (shape_.head_dim + shape_.value_dim));
+}
+
+std::vector<DecodeAttention::Shape> DecodeAttention::cases() {
+  const std::vector<std::size_t> lengths[] = {{1, 3, 17, 0}, {33, 113, 65}, {64, 0, 128, 2}, {0}};
+  std::vector<Shape> made;
+  const auto add = [&](const DecodeTypes& types) {
+    for (int i = 0; i < 2; ++i) {
+      const std::size_t turn = made.size();
+      const std::size_t group = std::array{1, 4, 7, 20, 8}[turn % 5], kv_heads = group > 8 ? 1 : 2;
+      made.push_back({.type = std::string(types.type),
+                      .cache = std::string(types.cache),
+                      .seqlens = lengths[turn % 4],
+                      .page_size = std::array<std::size_t, 3>{1, 3, 16}[turn % 3],
+                      .pages = turn % 2 == 0 ? 0u : 300u,
+                      .splits = std::array<std::size_t, 5>{1, 2, 0, 5, 0}[turn % 5],
+                      .parts = turn % 4 + 3,
+                      .heads_at_once = turn % 2 + 1 > kv_heads ? 1 : turn % 2 + 1,
+                      .heads = group * kv_heads,
+                      .kv_heads = kv_heads,
+                      .head_dim = types.key_dim,
+                      .value_dim = types.value_dim,
+                      .window = turn % 7 == 2 ? 50u : 0u,
+                      .softcap = turn % 7 == 4 ? 2.5 : 0,
+                      .sinks = turn % 7 == 5,
+                      .k_scale = types.cache == Fp8Rows::type.name ? 0.25 : 1,
+                      .v_scale = types.cache == Fp8Rows::type.name ? 0.75 : 1});
+    }
+  };
+  const auto add_all = [&]<typename... Blocks>(Variants<Blocks...>) { (add(Blocks::types), ...); };
+  add_all(DecodeVariants{});
+  return made;
+}
+
+}  // namespace drought
