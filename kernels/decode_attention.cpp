@@ -9,6 +9,7 @@
 #include "kernels/kv_rows.hpp"
 #include "kernels/oracle.hpp"
 #include "kernels/shape.hpp"
+#include "kernels/sm90/decode_bodies.hpp"
 
 namespace drought {
 namespace {
@@ -33,6 +34,65 @@ std::vector<std::size_t> known_dims(const DecodeTypes& wanted) {
   };
   look(DecodeVariants{});
   return dims;
+}
+
+unsigned blocks_of(const DecodeArguments& given) {
+  const int units = given.batch * (given.kv_heads / given.heads_at_once);
+  return static_cast<unsigned>(given.splits == 0 ? given.parts : given.splits * units);
+}
+
+/// The portable blocks over `arguments`; what is not theirs is as in `outer`.
+Launch split_launch(const DecodeArguments& arguments, const DecodeTypes& types, Launch outer) {
+  const bool is_known = visit_variant(DecodeVariants{}, types, [&]<typename Block>(Block) {
+    const Bodies bodies = bodies_of<DecodeVariants, Block>();
+    outer.block = {Block::threads_max};
+    outer.shared_bytes = Block::Tiles::bytes;
+    outer.host = bodies.host, outer.cuda = bodies.cuda;
+  });
+  if (!is_known) throw std::logic_error("a shape that was not checked");
+  const int row_tiles = (arguments.heads / arguments.kv_heads + tile_rows - 1) / tile_rows;
+  outer.grid = {blocks_of(arguments), static_cast<unsigned>(arguments.heads_at_once),
+                static_cast<unsigned>(row_tiles)};
+  outer.arguments = &arguments;
+  outer.arguments_bytes = sizeof arguments;
+  return outer;
+}
+
+Launch combine_launch(const DecodeArguments& arguments, const DecodeTypes& types, Launch outer) {
+  const bool is_known = visit_variant(DecodeCombineVariants{}, {types.type, "", 0, types.value_dim},
+                                      [&]<typename Combine>(Combine) {
+                                        const Bodies bodies = bodies_of<DecodeCombineVariants, Combine>();
+                                        outer.block = {Combine::threads_max};
+                                        outer.host = bodies.host, outer.cuda = bodies.cuda;
+                                      });
+  if (!is_known) throw std::logic_error("a shape that was not checked");
+  outer.grid = {static_cast<unsigned>(arguments.heads), static_cast<unsigned>(arguments.batch)};
+  outer.shared_bytes = 0;
+  outer.arguments = &arguments;
+  outer.arguments_bytes = sizeof arguments;
+  return outer;
+}
+
+/// Hopper's launch as simulated threads run it: the portable blocks over the same operands.
+Status run_portable(const Launch& hopper) {
+  sm90::DecodeArguments given;
+  std::memcpy(&given, hopper.arguments, sizeof given);
+  const auto run = [&](const DecodeTypes& types) {
+    const Launch split = split_launch(given.of, types, hopper);
+    const Status status = split.host(split);
+    if (status != Status::success || given.of.splits == 1) return status;
+    const Launch combine = combine_launch(given.of, types, hopper);
+    return combine.host(combine);
+  };
+  Status status = Status::invalid_value;
+  const auto run_if = [&](const DecodeTypes& types) {
+    if (types.key_dim == types.value_dim &&
+        sm90::decode_variant(types.type, types.cache, types.key_dim) == given.variant)
+      status = run(types);
+  };
+  const auto run_one_of = [&]<typename... Blocks>(Variants<Blocks...>) { (run_if(Blocks::types), ...); };
+  run_one_of(DecodeVariants{});
+  return status;
 }
 
 }  // namespace
@@ -70,7 +130,16 @@ void DecodeAttention::check_shape() {
     require(scale > 0 && scale <= 1e6, "k_scale and v_scale must be above 0 and at most a million");
     require(scale == 1 || s.cache == Fp8Rows::type.name, "k_scale and v_scale are for a cache of fp8_e4m3");
   }
-  require(s.body == "best" || s.body == "portable", "unknown body '" + s.body + "'; known: best, portable");
+  require(s.body == "best" || s.body == "hopper" || s.body == "portable",
+          "unknown body '" + s.body + "'; known: best, hopper, portable");
+  const bool fits = s.value_dim == s.head_dim && s.softcap == 0 &&
+                    s.heads_at_once <= sm90::decode_heads_at_once &&
+                    sm90::decode_is_aligned(s.kv_heads, cache_.row_bytes(s.head_dim));
+  if (fits && s.body != "portable") hopper_ = sm90::decode_variant(s.type, s.cache, s.head_dim);
+  require(
+      hopper_ != 0 || s.body != "hopper",
+      "the hopper body takes 16-bit queries with head_dim 64 or 128, equal value_dim, no softcap, at most "
+      "eight heads_at_once, and rows of a token that fill whole 16 bytes");
 }
 
 void DecodeAttention::count_pages() {
@@ -88,8 +157,9 @@ void DecodeAttention::count_pages() {
 
 void DecodeAttention::choose_cut() {
   Shape& s = shape_;
-  if (s.parts == 0) s.parts = kSmCount;
-  for (std::size_t heads = std::min<std::size_t>(8, s.kv_heads); s.heads_at_once == 0; --heads)
+  if (s.parts == 0)
+    s.parts = kSmCount * (hopper_ == 0 ? 1 : sm90::decode_blocks_per_sm(cache_.row_bytes(s.head_dim)));
+  for (std::size_t heads = std::min(sm90::decode_heads_at_once, s.kv_heads); s.heads_at_once == 0; --heads)
     if (s.kv_heads % heads == 0 &&
         (heads == 1 || s.seqlens.size() * (s.kv_heads / heads) * kSplitsToCombine >= s.parts))
       s.heads_at_once = heads;
@@ -118,6 +188,9 @@ void DecodeAttention::count_bytes() {
   if (cache_.row_scales)
     bytes_[k_scales] = bytes_[v_scales] = checked_product("k_scales", {rows, sizeof(float)});
   if (s.sinks) bytes_[sinks] = checked_product("sinks", {s.heads, sizeof(float)});
+  const std::size_t row_tiles = s.heads / s.kv_heads / sm90::decode_columns + 1;
+  if (hopper_ != 0 && slots_ != 0)
+    bytes_[arrivals] = checked_product("arrivals", {units(), row_tiles, sizeof(unsigned)});
   if (s.splits == 0)
     bytes_[schedule] = checked_product("schedule", {2 * (s.parts + 1 + units()), sizeof(std::int32_t)});
 }
@@ -263,60 +336,56 @@ DecodeArguments DecodeAttention::arguments_for(std::span<void* const> parts) con
           .v_scale = scale_of(s.v_scale)};
 }
 
-std::vector<Operand> DecodeAttention::operands_of(std::span<void* const> parts, bool combines) const {
+std::vector<Operand> DecodeAttention::operands_of(std::span<void* const> parts, Pass pass) const {
   std::vector<Operand> operands;
   const auto add = [&](PartIndex part, Access access) {
     if (bytes_[part] != 0) operands.push_back({kPartNames[part], parts[part], bytes_[part], access});
   };
-  if (!combines)
+  if (pass != Pass::combine)
     for (const PartIndex part : {q, k_pages, v_pages, page_table, seqlens, k_scales, v_scales})
       add(part, Access::read);
   add(sinks, Access::read);
   add(schedule, Access::read);
-  const bool is_partial = !combines && slots_ != 0;
-  if (slots_ != 0) add(split_out, combines ? Access::read : Access::write);
-  if (slots_ != 0) add(split_lse, combines ? Access::read : Access::write);
-  if (!is_partial || shape_.splits == 0) add(out, Access::write);
+  const Access pieces = pass == Pass::split     ? Access::write
+                        : pass == Pass::combine ? Access::read
+                                                : Access::read_write;
+  add(split_out, pieces);
+  add(split_lse, pieces);
+  if (pass == Pass::both) add(arrivals, Access::read_write);
+  // With a fixed number of splits above one, the first of two launches has no part in the output.
+  if (pass != Pass::split || shape_.splits <= 1) add(out, Access::write);
   return operands;
 }
 
 Status DecodeAttention::launch(Device& device, Stream stream, std::span<void* const> parts) const {
   for (const PartIndex part : {q, k_pages, v_pages, out})
     if (reinterpret_cast<std::uintptr_t>(parts[part]) % 16 != 0) return Status::misaligned_address;
-  return launch_portable(device, stream, parts);
+  const bool is_hopper = device.profile().shared_bytes_max >= sm90::decode_shared_bytes_max;
+  if (hopper_ != 0 && (is_hopper || shape_.body == "hopper")) return launch_hopper(device, stream, parts);
+  const DecodeArguments arguments = arguments_for(parts);
+  const DecodeTypes types{shape_.type, shape_.cache, shape_.head_dim, shape_.value_dim};
+  const std::vector<Operand> operands = operands_of(parts, Pass::split);
+  const Status status = device.launch(
+      split_launch(arguments, types, {.kernel = kernel_name, .stream = stream, .operands = operands}));
+  if (status != Status::success || slots_ == 0) return status;
+  const std::vector<Operand> combined = operands_of(parts, Pass::combine);
+  return device.launch(combine_launch(
+      arguments, types, {.kernel = "decode_attention_combine", .stream = stream, .operands = combined}));
 }
 
-Status DecodeAttention::launch_portable(Device& device, Stream stream, std::span<void* const> parts) const {
-  const Shape& s = shape_;
-  const DecodeArguments arguments = arguments_for(parts);
-  const std::vector<Operand> operands = operands_of(parts, false);
-  const std::size_t blocks = s.splits == 0 ? s.parts : s.splits * units();
-  const std::size_t row_tiles = (s.heads / s.kv_heads + tile_rows - 1) / tile_rows;
-  Launch launch{.kernel = kernel_name,
-                .grid = {static_cast<unsigned>(blocks), static_cast<unsigned>(s.heads_at_once),
-                         static_cast<unsigned>(row_tiles)},
-                .stream = stream,
-                .operands = operands,
-                .arguments = &arguments,
-                .arguments_bytes = sizeof arguments};
-  const auto use = [&](auto list, const DecodeTypes& types) {
-    return visit_variant(list, types, [&]<typename Functor>(Functor) {
-      const Bodies bodies = bodies_of<decltype(list), Functor>();
-      launch.block = {Functor::threads_max};
-      launch.host = bodies.host, launch.cuda = bodies.cuda;
-      if constexpr (requires { typename Functor::Tiles; }) launch.shared_bytes = Functor::Tiles::bytes;
-    });
-  };
-  if (!use(DecodeVariants{}, {s.type, s.cache, s.head_dim, s.value_dim})) return Status::not_supported;
-  const Status status = device.launch(launch);
-  if (status != Status::success || slots_ == 0) return status;
-  const std::vector<Operand> combined = operands_of(parts, true);
-  if (!use(DecodeCombineVariants{}, {s.type, "", 0, s.value_dim})) return Status::not_supported;
-  launch.kernel = "decode_attention_combine";
-  launch.grid = {static_cast<unsigned>(s.heads), static_cast<unsigned>(s.seqlens.size())};
-  launch.shared_bytes = 0;
-  launch.operands = combined;
-  return device.launch(launch);
+Status DecodeAttention::launch_hopper(Device& device, Stream stream, std::span<void* const> parts) const {
+  const sm90::DecodeArguments arguments{arguments_for(parts), hopper_};
+  const std::vector<Operand> operands = operands_of(parts, Pass::both);
+  return device.launch({.kernel = kernel_name,
+                        .grid = {blocks_of(arguments.of)},
+                        .block = {sm90::decode_threads},
+                        .shared_bytes = sm90::decode_shared_bytes_max,
+                        .stream = stream,
+                        .operands = operands,
+                        .arguments = &arguments,
+                        .arguments_bytes = sizeof arguments,
+                        .host = run_portable,
+                        .cuda = sm90::decode_body});
 }
 
 /// The first key that a sequence's newest token sees.

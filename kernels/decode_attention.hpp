@@ -106,13 +106,15 @@ class DecodeAttention final : public Kernel {
                   std::span<std::byte> scales) const;
   void spoil_unused_slots(std::size_t row_bytes, std::uint64_t seed, std::span<std::byte> pool) const;
   DecodeArguments arguments_for(std::span<void* const> parts) const;
-  std::vector<Operand> operands_of(std::span<void* const> parts, bool combines) const;
-  Status launch_portable(Device& device, Stream stream, std::span<void* const> parts) const;
+  enum class Pass : std::uint8_t { split, combine, both };
+  std::vector<Operand> operands_of(std::span<void* const> parts, Pass pass) const;
+  Status launch_hopper(Device& device, Stream stream, std::span<void* const> parts) const;
 
   Shape shape_;
   KvType cache_{};
   std::size_t table_width_ = 0, pages_used_ = 0, pages_ = 0, slots_ = 0;
   std::array<std::size_t, part_count> bytes_{};
+  std::uint64_t hopper_ = 0;  ///< Its variant of Hopper's body; 0: none.
 };
 
 }  // namespace drought

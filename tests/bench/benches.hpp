@@ -11,5 +11,7 @@ void register_allocator_benches();
 void register_trace_benches();
 /// "prefill/…": kernels on a GPU.
 void register_kernel_benches();
+/// "decode/…": decode attention on a GPU.
+void register_decode_benches();
 
 }  // namespace drought

@@ -8,6 +8,7 @@ int main(int argc, char** argv) {
   drought::register_allocator_benches();
   drought::register_trace_benches();
   drought::register_kernel_benches();
+  drought::register_decode_benches();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   const bool ran = benchmark::RunSpecifiedBenchmarks() != 0;

@@ -1,0 +1,193 @@
+// Decode attention on this machine's GPU at the shapes of a served model (32 query heads on 8 KV heads of
+// 128) in GB/s of K and V read, by the GPU's own clock, with a plain read beside them. Where the cache is
+// small, calls take turns over several, so that none finds its own in the L2 cache.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "harness/device/cuda_timer.hpp"
+#include "harness/device/device.hpp"
+#include "kernels/decode_attention.hpp"
+#include "tests/bench/benches.hpp"
+#include "tests/bench/read_bandwidth.hpp"
+
+namespace drought {
+namespace {
+
+constexpr std::size_t kColdBytes = std::size_t{512} << 20;  // Ten times an H200's L2.
+constexpr int kLaunches = 20;
+
+/// Device memory that goes with the bench that took it.
+class Lent {
+ public:
+  Lent(Device& device, std::size_t bytes) : device_(device) {
+    if (bytes != 0) ok_ = device.malloc(data_, bytes) == Status::success;
+  }
+  ~Lent() { static_cast<void>(device_.free(data_)); }
+  Lent(const Lent&) = delete;
+  void* data() const { return data_; }
+  bool ok() const { return ok_; }
+
+  /// Writes `pattern` over and over.
+  void fill(const std::vector<std::byte>& pattern, std::size_t bytes) {
+    for (std::size_t at = 0; at < bytes && ok_; at += pattern.size())
+      ok_ = device_.memcpy(static_cast<std::byte*>(data_) + at, pattern.data(),
+                           std::min(pattern.size(), bytes - at)) == Status::success;
+  }
+
+ private:
+  Device& device_;
+  void* data_ = nullptr;
+  bool ok_ = true;
+};
+
+/// A decode step with as many caches as are needed for none to be warm.
+class DecodeCall {
+ public:
+  DecodeCall(Device& device, const DecodeAttention& kernel) : device_(device), kernel_(kernel) {
+    const std::vector<Part> plan = kernel.plan();
+    const auto cold = static_cast<std::size_t>(kColdBytes / kernel.kv_bytes()) + 1;
+    DecodeAttention::Shape small = kernel.shape();
+    small.seqlens = {small.page_size * std::max<std::size_t>(1, 2048 / small.page_size)};
+    small.pages = 0;
+    const DecodeAttention sample(small);
+    const std::vector<Part> sample_plan = sample.plan();
+    for (std::size_t turn = 0; turn < std::min<std::size_t>(cold, 16); ++turn) {
+      std::vector<void*> parts;
+      for (std::size_t i = 0; i < plan.size(); ++i) {
+        const bool is_pool = i == DecodeAttention::k_pages || i == DecodeAttention::v_pages ||
+                             i == DecodeAttention::k_scales || i == DecodeAttention::v_scales;
+        if (turn != 0 && !is_pool) {
+          parts.push_back(turns_[0][i]);
+          continue;
+        }
+        lent_.push_back(std::make_unique<Lent>(device, plan[i].bytes));
+        parts.push_back(lent_.back()->data());
+        if (plan[i].bytes == 0 || (plan[i].role != Part::Role::input && !plan[i].zeroed)) continue;
+        std::vector<std::byte> pattern(is_pool ? sample_plan[i].bytes : plan[i].bytes);
+        if (plan[i].role == Part::Role::input) (is_pool ? sample : kernel).fill(i, 1 + turn, pattern);
+        lent_.back()->fill(pattern, plan[i].bytes);
+      }
+      turns_.push_back(std::move(parts));
+    }
+  }
+
+  /// Milliseconds of one call; 0 when one was refused.
+  double run(int launches) {
+    bool ok = std::all_of(lent_.begin(), lent_.end(), [](const auto& lent) { return lent->ok(); });
+    const std::optional<double> spent = cuda_milliseconds([&] {
+      for (int i = 0; i < launches; ++i)
+        ok = ok && kernel_.launch(device_, {}, turns_[next_++ % turns_.size()]) == Status::success;
+    });
+    return ok && spent ? *spent / launches : 0;
+  }
+
+ private:
+  Device& device_;
+  const DecodeAttention& kernel_;
+  std::vector<std::unique_ptr<Lent>> lent_;
+  std::vector<std::vector<void*>> turns_;
+  std::size_t next_ = 0;
+};
+
+std::unique_ptr<Device> gpu(benchmark::State& state) {
+  std::string why_not;
+  auto device = make_cuda_device(profile_named("h200"), {}, why_not);
+  if (!device) state.SkipWithError(why_not.c_str());
+  return device;
+}
+
+void count_gigabytes(benchmark::State& state, double bytes) {
+  state.counters["GB/s"] =
+      benchmark::Counter(bytes * 1e-9 * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+}
+
+void time_decode(benchmark::State& state, const DecodeAttention::Shape& shape) {
+  const auto device = gpu(state);
+  if (!device) return;
+  const DecodeAttention kernel(shape);
+  DecodeCall call(*device, kernel);
+  if (call.run(3) == 0) return state.SkipWithError("a call was refused");
+  for (auto _ : state) {
+    const double spent = call.run(kLaunches);
+    if (spent == 0) return state.SkipWithError("a launch was refused");
+    state.SetIterationTime(spent * 1e-3);
+  }
+  count_gigabytes(state, kernel.kv_bytes());
+}
+
+void time_read(benchmark::State& state) {
+  const auto device = gpu(state);
+  if (!device) return;
+  constexpr std::size_t bytes = std::size_t{2} << 30;
+  Lent data(*device, bytes), sink(*device, sizeof(float));
+  if (!data.ok() || !sink.ok() || device->memset(data.data(), 0, bytes) != Status::success)
+    return state.SkipWithError("no memory");
+  for (auto _ : state) {
+    bool ok = true;
+    const std::optional<double> spent = cuda_milliseconds([&] {
+      for (int i = 0; i < kLaunches; ++i)
+        ok = enqueue_read(data.data(), bytes, static_cast<float*>(sink.data())) && ok;
+    });
+    if (!ok || !spent) return state.SkipWithError("a launch was refused");
+    state.SetIterationTime(*spent * 1e-3 / kLaunches);
+  }
+  count_gigabytes(state, static_cast<double>(bytes));
+}
+
+struct Case {
+  const char* name;
+  std::size_t batch, tokens, page_size;
+  const char* cache = "bf16";
+};
+
+constexpr Case kCases[] = {
+    {"decode/bf16/B1/N8192", 1, 8192, 8192},
+    {"decode/bf16/B1/N131072", 1, 131072, 131072},
+    {"decode/bf16/B16/N8192", 16, 8192, 8192},
+    {"decode/bf16/B64/N4096", 64, 4096, 4096},
+    {"decode/bf16/B64/N8192", 64, 8192, 8192},
+    {"decode/bf16/B1/N8192/page16", 1, 8192, 16},
+    {"decode/bf16/B64/N8192/page16", 64, 8192, 16},
+    {"decode/bf16/B64/N8192/page1", 64, 8192, 1},
+    {"decode/fp8_e4m3/B64/N8192", 64, 8192, 16, "fp8_e4m3"},
+    {"decode/int8/B64/N8192", 64, 8192, 16, "int8"},
+    {"decode/q8_0/B64/N8192", 64, 8192, 16, "q8_0"},
+    {"decode/q4_0/B64/N8192", 64, 8192, 16, "q4_0"},
+    {"decode/q8_0/B16/N8192", 16, 8192, 16, "q8_0"},
+    {"decode/q4_0/B16/N8192", 16, 8192, 16, "q4_0"},
+};
+
+}  // namespace
+
+void register_decode_benches() {
+  const auto add = [](const std::string& name, auto run) {
+    benchmark::RegisterBenchmark(name.c_str(), run)
+        ->UseManualTime()
+        ->Unit(benchmark::kMicrosecond)
+        ->MinTime(0.02);
+  };
+  add("decode/read", time_read);
+  for (const Case& of : kCases) {
+    const DecodeAttention::Shape shape{.cache = of.cache,
+                                       .seqlens = std::vector<std::size_t>(of.batch, of.tokens),
+                                       .page_size = of.page_size,
+                                       .splits = 0,
+                                       .heads = 32,
+                                       .kv_heads = 8,
+                                       .head_dim = 128};
+    add(of.name, [shape](benchmark::State& state) { time_decode(state, shape); });
+    if (!std::getenv("TUNE")) continue;
+    for (const std::size_t heads : {1, 2, 4, 8}) {
+      DecodeAttention::Shape tuned = shape;
+      tuned.heads_at_once = heads;
+      add(std::string(of.name) + "/h" + std::to_string(heads), [tuned](benchmark::State& state) { time_decode(state, tuned); });
+    }
+  }
+}
+
+}  // namespace drought

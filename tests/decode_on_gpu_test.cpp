@@ -1,0 +1,94 @@
+// Hopper's body of decode attention against the float64 oracle, on a GPU: every cache, where a tile, a page,
+// a piece or a window begins and ends, and every way to share the heads out over the warps.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "kernels/decode_attention.hpp"
+#include "kernels/kv_cache.hpp"
+#include "tests/kernel_on_device.hpp"
+
+namespace drought {
+namespace {
+
+using Shape = DecodeAttention::Shape;
+
+std::string text_of(const Shape& s) {
+  return s.type + " over " + s.cache + " of " + std::to_string(s.head_dim) + ", " + std::to_string(s.heads) +
+         "/" + std::to_string(s.kv_heads) + " heads, " + std::to_string(s.heads_at_once) +
+         " at once, pages of " + std::to_string(s.page_size) + ", splits " + std::to_string(s.splits) +
+         ", parts " + std::to_string(s.parts) + ", window " + std::to_string(s.window);
+}
+
+class HopperDecode : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string why_not;
+    device_ = device_of(Lane::cuda, why_not);
+    if (!device_) GTEST_SKIP() << why_not;
+  }
+  void expect_right(Shape shape) {
+    shape.body = "hopper";
+    expect_right_twice(*device_, DecodeAttention(shape), text_of(shape));
+  }
+
+  std::unique_ptr<Device> device_;
+};
+
+TEST_F(HopperDecode, AgreesWithTheOracleOverEveryCache) {
+  struct Stored {
+    const char *type, *cache;
+    std::size_t head_dim;
+  };
+  std::vector<Stored> stored{
+      {"fp16", "fp16", 64}, {"fp16", "fp16", 128}, {"bf16", "bf16", 80}, {"bf16", "bf16", 96}};
+  for (const char* const cache : {"bf16", "fp8_e4m3", "int8", "q8_0", "q4_0"})
+    for (const std::size_t head_dim : {64, 128}) stored.push_back({"bf16", cache, head_dim});
+  std::size_t turn = 0;
+  for (const Stored& of : stored)
+    for (const std::size_t group : {1, 4, 8, 13, 20}) {
+      const bool is_fp8 = std::string(of.cache) == "fp8_e4m3";
+      expect_right({.type = of.type,
+                    .cache = of.cache,
+                    .seqlens = {1, 0, 16, 777, 33, 1025},
+                    .page_size = std::array<std::size_t, 4>{16, 1, 3, 64}[turn % 4],
+                    .splits = std::array<std::size_t, 5>{0, 1, 0, 7, 0}[turn % 5],
+                    .parts = std::array<std::size_t, 3>{0, 5, 31}[turn % 3],
+                    .heads = 8 * group,
+                    .kv_heads = 8,
+                    .head_dim = of.head_dim,
+                    .window = turn % 3 == 1 ? 500u : 0u,
+                    .sinks = turn % 4 == 2,
+                    .k_scale = is_fp8 ? 0.25 : 1,
+                    .v_scale = is_fp8 ? 0.75 : 1});
+      ++turn;
+    }
+}
+
+TEST_F(HopperDecode, AgreesWithTheOracleHoweverWarpsShareTheHeads) {
+  for (const std::size_t kv_heads : {1, 2, 3, 6, 8, 12})
+    for (std::size_t at_once = 1; at_once <= 8; ++at_once)
+      for (const std::size_t splits : {0, 3}) {
+        if (kv_heads % at_once != 0) continue;
+        expect_right({.seqlens = {300, 17, 129},
+                      .splits = splits,
+                      .heads_at_once = at_once,
+                      .heads = 4 * kv_heads,
+                      .kv_heads = kv_heads,
+                      .head_dim = 128});
+      }
+}
+
+TEST_F(HopperDecode, AgreesWithTheOracleOverLongSequencesInManyPieces) {
+  for (const char* const cache : {"bf16", "q4_0"})
+    for (const std::size_t splits : {0, 64})
+      expect_right({.cache = cache,
+                    .seqlens = {20000, 1},
+                    .splits = splits,
+                    .heads = 8,
+                    .kv_heads = 2,
+                    .head_dim = 128});
+}
+
+}  // namespace
+}  // namespace drought
