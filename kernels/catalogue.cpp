@@ -6,6 +6,7 @@
 #include "kernels/checksum.hpp"
 #include "kernels/decode_attention.hpp"
 #include "kernels/decode_variants.hpp"
+#include "kernels/kv_append.hpp"
 #include "kernels/prefill_attention.hpp"
 #include "kernels/vision_attention.hpp"
 
@@ -18,6 +19,7 @@ struct Kernels {};
 using AllKernels = Kernels<PrefillAttention,  //
                            DecodeAttention,   //
                            VisionAttention,   //
+                           KvAppend,          //
                            Checksum>;
 
 std::string text(bool value) { return value ? "true" : "false"; }
@@ -75,6 +77,7 @@ template struct HostBodies<PrefillVariants>;
 template struct HostBodies<DecodeVariants>;
 template struct HostBodies<DecodeCombineVariants>;
 template struct HostBodies<VisionVariants>;
+template struct HostBodies<KvAppendVariants>;
 template struct HostBodies<ChecksumVariants>;
 
 }  // namespace drought

@@ -2,6 +2,7 @@
 #include "harness/simt/cuda_launch.hpp"
 #include "kernels/checksum.hpp"
 #include "kernels/decode_variants.hpp"
+#include "kernels/kv_append_block.hpp"
 #include "kernels/prefill_attention.hpp"
 #include "kernels/vision_attention.hpp"
 
@@ -11,6 +12,7 @@ template struct CudaBodies<PrefillVariants>;
 template struct CudaBodies<DecodeVariants>;
 template struct CudaBodies<DecodeCombineVariants>;
 template struct CudaBodies<VisionVariants>;
+template struct CudaBodies<KvAppendVariants>;
 template struct CudaBodies<ChecksumVariants>;
 
 }  // namespace drought

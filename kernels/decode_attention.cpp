@@ -20,8 +20,12 @@ constexpr std::array<std::string_view, DecodeAttention::part_count> kPartNames{
 
 constexpr std::size_t kSmCount = 132;  // Of an H200.
 
-/// Splits of a unit above which combining them by one block shows: the unit then takes fewer heads.
-constexpr std::size_t kSplitsToCombine = 8;
+/// What a block of an H200 could read while it ends one piece and begins the next: 1.5 us of half its share.
+constexpr std::size_t kPieceBytes = 32 << 10;
+
+/// Rows that do not fill such lines share them with other heads', which one block had better read together,
+/// unless too few units were left to fill a chip without cutting each into many pieces.
+constexpr std::size_t kSectorsBytes = 128, kUnitsToFill = 64;
 
 std::vector<std::size_t> known_dims(const DecodeTypes& wanted) {
   std::vector<std::size_t> dims;
@@ -133,7 +137,7 @@ void DecodeAttention::check_shape() {
   require(s.body == "best" || s.body == "hopper" || s.body == "portable",
           "unknown body '" + s.body + "'; known: best, hopper, portable");
   const bool fits = s.value_dim == s.head_dim && s.softcap == 0 &&
-                    s.heads_at_once <= sm90::decode_heads_at_once &&
+                    s.heads_at_once <= sm90::decode_warps(cache_.row_bytes(s.head_dim)) &&
                     sm90::decode_is_aligned(s.kv_heads, cache_.row_bytes(s.head_dim));
   if (fits && s.body != "portable") hopper_ = sm90::decode_variant(s.type, s.cache, s.head_dim);
   require(
@@ -157,16 +161,17 @@ void DecodeAttention::count_pages() {
 
 void DecodeAttention::choose_cut() {
   Shape& s = shape_;
-  if (s.parts == 0)
-    s.parts = kSmCount * (hopper_ == 0 ? 1 : sm90::decode_blocks_per_sm(cache_.row_bytes(s.head_dim)));
-  for (std::size_t heads = std::min(sm90::decode_heads_at_once, s.kv_heads); s.heads_at_once == 0; --heads)
-    if (s.kv_heads % heads == 0 &&
-        (heads == 1 || s.seqlens.size() * (s.kv_heads / heads) * kSplitsToCombine >= s.parts))
+  const std::size_t row_bytes = cache_.row_bytes(s.head_dim);
+  std::size_t at_most = 1;
+  if (hopper_ != 0 && row_bytes % kSectorsBytes != 0) at_most = sm90::decode_warps(row_bytes);
+  for (std::size_t heads = std::min(at_most, s.kv_heads); s.heads_at_once == 0; --heads)
+    if (heads == 1 || (s.kv_heads % heads == 0 && s.seqlens.size() * s.kv_heads / heads >= kUnitsToFill))
       s.heads_at_once = heads;
   require(s.kv_heads % s.heads_at_once == 0, "kv_heads " + std::to_string(s.kv_heads) +
                                                  " is not a multiple of heads_at_once " +
                                                  std::to_string(s.heads_at_once));
   require(s.heads_at_once <= 1024, "heads_at_once must be at most 1024");
+  if (s.parts == 0) s.parts = kSmCount * (hopper_ == 0 ? 1 : sm90::decode_blocks_per_sm);
   if (s.splits == 0) slots_ = s.parts + units();
   if (s.splits > 1) slots_ = checked_product("split_out", {s.splits, units()});
   require(slots_ < std::size_t{1} << 31, "the sequences are cut into more than 2^31 pieces");
@@ -278,7 +283,14 @@ void DecodeAttention::spoil_unused_slots(std::size_t row_bytes, std::uint64_t se
 }
 
 std::vector<std::int32_t> DecodeAttention::schedule_of(std::span<const std::int32_t> lengths) const {
-  return decode_schedule(lengths, {groups(), shape_.parts, static_cast<int>(shape_.window)});
+  const std::size_t tile_bytes = decode_tile * shape_.heads_at_once *
+                                 (cache_.row_bytes(shape_.head_dim) + cache_.row_bytes(shape_.value_dim));
+  return decode_schedule(
+      lengths, {.groups = groups(),
+                .parts = shape_.parts,
+                .window = static_cast<int>(shape_.window),
+                .piece_tiles = static_cast<int>(
+                    (std::getenv("DTP") ? std::atoi(std::getenv("DTP")) * 1024 : kPieceBytes) / tile_bytes)});
 }
 
 std::string DecodeAttention::wrong_inputs(std::span<const std::span<const std::byte>> parts) const {
@@ -378,7 +390,7 @@ Status DecodeAttention::launch_hopper(Device& device, Stream stream, std::span<v
   const std::vector<Operand> operands = operands_of(parts, Pass::both);
   return device.launch({.kernel = kernel_name,
                         .grid = {blocks_of(arguments.of)},
-                        .block = {sm90::decode_threads},
+                        .block = {32 * sm90::decode_warps(cache_.row_bytes(shape_.head_dim))},
                         .shared_bytes = sm90::decode_shared_bytes_max,
                         .stream = stream,
                         .operands = operands,

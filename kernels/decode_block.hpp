@@ -258,7 +258,7 @@ struct DecodeBlock {
     const auto out = context.global(static_cast<T*>(given.out));
     const auto split_out = context.global(given.split_out);
     const float sum = sums.weight_sum(element), largest = sums.largest[element / 2];
-    const bool is_whole = at.piece.count == 1;
+    const bool is_whole = at.piece.slots.count == 1;
     float total = sum, share = 1.0f;
     if (is_whole && given.sinks && sum != 0.0f) {
       const float sink = context.global(given.sinks)[head % static_cast<std::size_t>(given.heads)] * log2e;

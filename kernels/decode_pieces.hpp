@@ -9,6 +9,7 @@
 // parts with a bounded workspace: FlashMLA's tile scheduler metadata (DeepSeek 2025).
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -54,52 +55,59 @@ struct DecodeKeys {
   }
 };
 
-/// The parts that share a batch: `parts` + 1 pairs {unit, tile}, where each part begins and the last ends;
-/// then for each unit {first part, count of parts}. `groups` units a sequence.
+/// How a batch is cut: `groups` units a sequence.
 struct DecodeCut {
   std::size_t groups, parts;
-  int window;
+  int window = 0;
+  int piece_tiles = 0;  ///< What beginning a piece costs, in tiles.
 };
+
+/// The parts that share a batch: `parts` + 1 pairs {unit, tile}, where each part begins and the last ends;
+/// then for each unit {first part, count of parts}. Every part is given as much to do, counting what its
+/// pieces cost to begin.
 inline std::vector<std::int32_t> decode_schedule(std::span<const std::int32_t> lengths,
                                                  const DecodeCut& cut) {
   const std::size_t units = lengths.size() * cut.groups;
-  const auto tiles_of = [&](std::size_t unit) {
-    return static_cast<std::size_t>(DecodeKeys::of(lengths[unit / cut.groups], cut.window).tiles);
+  const auto begin_cost = static_cast<std::size_t>(cut.piece_tiles);
+  const auto cost_of = [&](std::size_t unit) {
+    return begin_cost +
+           static_cast<std::size_t>(DecodeKeys::of(lengths[unit / cut.groups], cut.window).tiles);
   };
   std::size_t total = 0;
-  for (std::size_t unit = 0; unit < units; ++unit) total += tiles_of(unit);
-  // Parts with nothing to do stand at the end: every other one has a tile at least.
-  const std::size_t parts = total < cut.parts ? total : cut.parts;
-  const auto holder_of = [&](std::size_t tile) { return ((tile + 1) * parts - 1) / total; };
-  std::vector<std::int32_t> schedule;
-  std::vector<std::int32_t> holders;
+  for (std::size_t unit = 0; unit < units; ++unit) total += cost_of(unit);
+  // No more parts than tiles, so that those between the first and the last of a unit all have some of it.
+  const std::size_t parts = std::min(cut.parts, total - units * begin_cost);
+  const auto holder_of = [&](std::size_t place) { return ((place + 1) * parts - 1) / total; };
+  std::vector<std::int32_t> schedule, holders;
   std::size_t before = 0;
-  for (std::size_t unit = 0; unit < units; before += tiles_of(unit++)) {
-    const std::size_t after = before + tiles_of(unit);
-    for (std::size_t begin; schedule.size() < 2 * parts;
-         schedule.push_back(static_cast<int>(begin - before))) {
+  for (std::size_t unit = 0; unit < units; before += cost_of(unit++)) {
+    const std::size_t first_tile = before + begin_cost, after = before + cost_of(unit);
+    for (std::size_t begin; schedule.size() < 2 * parts;) {
       begin = schedule.size() / 2 * total / parts;
       if (begin >= after) break;
-      schedule.push_back(static_cast<std::int32_t>(unit));
+      const std::size_t tile = begin < first_tile ? 0 : begin - first_tile;
+      schedule.insert(schedule.end(), {static_cast<std::int32_t>(unit), static_cast<std::int32_t>(tile)});
     }
-    holders.push_back(static_cast<std::int32_t>(holder_of(before)));
-    holders.push_back(static_cast<std::int32_t>(holder_of(after - 1)) - holders.back() + 1);
+    const std::size_t first = holder_of(first_tile), last = holder_of(after - 1);
+    holders.push_back(static_cast<std::int32_t>(first));
+    holders.push_back(static_cast<std::int32_t>(last - first + 1));
   }
-  while (schedule.size() < 2 * (cut.parts + 1)) schedule.insert(schedule.end(), {static_cast<int>(units), 0});
+  while (schedule.size() < 2 * (cut.parts + 1))
+    schedule.insert(schedule.end(), {static_cast<std::int32_t>(units), 0});
   schedule.insert(schedule.end(), holders.begin(), holders.end());
   return schedule;
 }
+
+/// The slots of a unit's pieces: `count` from `first` on, `stride` apart.
+struct DecodeSlots {
+  int first, stride, count;
+};
 
 struct DecodePiece {
   int unit;
   int begin, end;  ///< Keys.
   int slot;
-  int count;  ///< Pieces that the unit is cut into.
-};
-
-/// The slots of a unit: `count` from `first` on, `stride` apart.
-struct DecodeSlots {
-  int first, stride, count;
+  DecodeSlots slots;  ///< Of all pieces of the unit.
 };
 
 template <typename Context>
@@ -137,7 +145,7 @@ DROUGHT_DEVICE void for_each_piece(Context& context, const DecodeArguments& give
     const DecodeKeys keys = keys_of(unit);
     const int end = unit == last ? last_tile : keys.tiles;
     const int slot = given.splits != 0 ? place : place + unit;
-    visit(DecodePiece{unit, keys.at(tile), keys.at(end), slot, slots_of(context, given, unit).count});
+    visit(DecodePiece{unit, keys.at(tile), keys.at(end), slot, slots_of(context, given, unit)});
     if (given.splits != 0) return;
   }
 }

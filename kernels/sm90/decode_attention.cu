@@ -8,7 +8,8 @@
 namespace drought::sm90 {
 namespace {
 
-template <typename T, typename Rows, int head_dim, int column_tiles>
+template <typename T, typename Rows, int head_dim, int column_tiles, int stages = 3, int blocks = 2,
+          int hint = 128>
 Status run(const drought::DecodeArguments& given, const Launch& launch, cudaStream_t stream) {
   using Tiling = DecodeTiling<T, Rows, head_dim, column_tiles>;
   static const cudaError_t allowed = cudaFuncSetAttribute(
@@ -16,7 +17,7 @@ Status run(const drought::DecodeArguments& given, const Launch& launch, cudaStre
   if (allowed != cudaSuccess) return static_cast<Status>(allowed);
   const int group = given.heads / given.kv_heads;
   const dim3 grid(launch.grid.x, 1, static_cast<unsigned>((group + Tiling::columns - 1) / Tiling::columns));
-  decode_attention<Tiling><<<grid, decode_threads, Tiling::shared_bytes, stream>>>(given);
+  decode_attention<Tiling><<<grid, Tiling::threads, Tiling::shared_bytes, stream>>>(given);
   return static_cast<Status>(cudaGetLastError());
 }
 

@@ -7,6 +7,7 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstdint>
 
 #include "harness/simt/arithmetic.hpp"
@@ -27,17 +28,17 @@ struct DecodeTiling {
   using Rows = DecodeRows<Rows_, head_dim_>;
   static constexpr int head_dim = head_dim_, column_tiles = column_tiles_;
   static constexpr int columns = column_tiles * decode_columns;
-  static constexpr int warps = decode_threads / 32;
+  static constexpr int warps = static_cast<int>(decode_warps(Rows::row_bytes));
+  static constexpr int threads = warps * 32;
   static constexpr int depth_tiles = head_dim / 16;
-  static constexpr int blocks_per_sm = static_cast<int>(decode_blocks_per_sm(Rows::row_bytes));
   static constexpr int stage_bytes = 2 * (Rows::tokens_bytes + Rows::scale_bytes);
-  static constexpr int stages_that_fit = 226 * 1024 / blocks_per_sm / warps / stage_bytes;
-  static constexpr int stages = stages_that_fit > 6 ? 6 : stages_that_fit;
+  // Two tiles of each warp are on their way: 128 KiB a multiprocessor with the longest rows.
+  static constexpr int stages = 3;
   static constexpr int ring_bytes = stages * stage_bytes;
   // Over the rings, once they are used up: each warp's outputs and its {largest, sum} of every column.
   static constexpr int sums_at = warps * columns * head_dim * 4;
   static constexpr int merge_bytes = sums_at + warps * columns * 8;
-  static constexpr int rings_bytes = warps * ring_bytes > merge_bytes ? warps* ring_bytes : merge_bytes;
+  static constexpr int rings_bytes = std::max(warps * ring_bytes, merge_bytes);
   static constexpr int shared_bytes = rings_bytes + 16;
   static_assert(stages >= 2 && stage_bytes % 16 == 0);
 };
@@ -143,9 +144,12 @@ class DecodeWarp {
 
   template <int bytes>
   DROUGHT_DEVICE static void copy(std::uint32_t to, const void* from, bool valid) {
-    if constexpr (bytes == 16) {
+    if constexpr (bytes == 16 && Rows::is_plain) {
       asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
                    "r"(valid ? 16 : 0)
+                   : "memory");
+    } else if constexpr (bytes == 16) {  // A line of 128 bytes would be other heads' too.
+      asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0)
                    : "memory");
     } else {
       asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(valid ? 4 : 0)

@@ -16,11 +16,11 @@ struct DecodeArguments {
   std::uint64_t variant;  ///< decode_variant()'s.
 };
 
-/// Threads, and dynamic shared memory of the largest variant.
-inline constexpr unsigned decode_threads = 256;
+/// Dynamic shared memory of the largest variant.
 inline constexpr std::size_t decode_shared_bytes_max = 227 * 1024;
-/// KV heads that a block takes at once, at most, one for each warp.
-inline constexpr std::size_t decode_heads_at_once = 8;
+/// Warps of a block, of which each has its own KV head or keys of a shared one. More of them where rows are
+/// short, so that a block may take all heads of a token and leave no memory sector to another.
+constexpr unsigned decode_warps(std::size_t row_bytes) { return row_bytes > 144 ? 4 : 8; }
 /// Query heads that are columns of one product.
 inline constexpr int decode_columns = 8;
 
@@ -36,8 +36,8 @@ constexpr std::uint64_t decode_variant(std::string_view type, std::string_view c
   return 0;
 }
 
-/// Blocks that run on a multiprocessor at a time, by the shared memory that keeps enough bytes on their way.
-constexpr std::size_t decode_blocks_per_sm(std::size_t row_bytes) { return row_bytes > 144 ? 1 : 2; }
+/// Blocks that run on a multiprocessor at a time: one ends a piece while another reads.
+inline constexpr std::size_t decode_blocks_per_sm = 2;
 
 /// Whether every token's rows begin at 16 bytes, as copies of 16 bytes need.
 constexpr bool decode_is_aligned(std::size_t kv_heads, std::size_t row_bytes) {

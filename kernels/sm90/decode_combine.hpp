@@ -31,12 +31,11 @@ class DecodeEnd {
   /// After every warp has handed in.
   DROUGHT_DEVICE void run() const {
     const int rows = given_.heads_at_once * work_.rows;
-    for (int i = static_cast<int>(threadIdx.x); i < rows * row_threads; i += decode_threads)
+    for (int i = static_cast<int>(threadIdx.x); i < rows * row_threads; i += Tiling::threads)
       merge(i / row_threads / work_.rows, i / row_threads % work_.rows, i % row_threads * 4);
-    if (work_.piece.count == 1 || !arrive()) return;
-    const DecodeSlots slots = slots_of();
-    for (int i = static_cast<int>(threadIdx.x); i < rows * row_threads; i += decode_threads)
-      combine(slots, i / row_threads / work_.rows, i / row_threads % work_.rows, i % row_threads * 4);
+    if (work_.piece.slots.count == 1 || !arrive()) return;
+    for (int i = static_cast<int>(threadIdx.x); i < rows * row_threads; i += Tiling::threads)
+      combine(i / row_threads / work_.rows, i / row_threads % work_.rows, i % row_threads * 4);
   }
 
  private:
@@ -79,7 +78,7 @@ class DecodeEnd {
       total += weight * own.y;
       add(sum, *reinterpret_cast<const float4*>(out_of(warp) + row * head_dim + column), weight);
     }
-    if (work_.piece.count == 1) return write(kv_head, row, column, sum, largest, total);
+    if (work_.piece.slots.count == 1) return write(kv_head, row, column, sum, largest, total);
     const std::size_t place = slot_row(work_.piece.slot, kv_head, row);
     const float share = total > 0.0f ? 1.0f / total : 0.0f;
     __stcg(reinterpret_cast<float4*>(given_.split_out + place * head_dim + column),
@@ -100,7 +99,7 @@ class DecodeEnd {
     if (threadIdx.x == 0) {
       unsigned* const arrivals =
           given_.arrivals + static_cast<std::size_t>(work_.piece.unit) * gridDim.z + blockIdx.z;
-      const auto count = static_cast<unsigned>(work_.piece.count);
+      const auto count = static_cast<unsigned>(work_.piece.slots.count);
       *is_last_ = atomicInc(arrivals, count - 1) == count - 1;
       __threadfence();
     }
@@ -108,27 +107,36 @@ class DecodeEnd {
     return *is_last_ != 0;
   }
 
-  DROUGHT_DEVICE DecodeSlots slots_of() const {
-    CudaContext context;
-    return drought::slots_of(context, given_, work_.piece.unit);
-  }
-
-  DROUGHT_DEVICE void combine(const DecodeSlots& slots, int kv_head, int row, int column) const {
-    const auto place_of = [&](int piece) {
-      return slot_row(slots.first + piece * slots.stride, kv_head, row);
-    };
-    float largest = decode_lowest;
-#pragma unroll 8
-    for (int p = 0; p < slots.count; ++p) largest = fmaxf(largest, __ldcg(given_.split_lse + place_of(p)));
-    float total = 0.0f;
+  /// Weighs all pieces of the unit, a batch of loads at a time.
+  DROUGHT_DEVICE void combine(int kv_head, int row, int column) const {
+    constexpr int at_once = 12;
+    const DecodeSlots& slots = work_.piece.slots;
+    float largest = decode_lowest, total = 0.0f;
     float4 sum{};
-#pragma unroll 8
-    for (int p = 0; p < slots.count; ++p) {
-      const float weight = exp2_of(__ldcg(given_.split_lse + place_of(p)) - largest);
-      const auto* const from =
-          reinterpret_cast<const float4*>(given_.split_out + place_of(p) * head_dim + column);
-      total += weight;
-      add(sum, __ldcg(from), weight);
+    for (int first = 0; first < slots.count; first += at_once) {
+      float lse[at_once];
+      float4 out[at_once];
+      DROUGHT_UNROLL
+      for (int i = 0; i < at_once; ++i) {
+        const bool there = first + i < slots.count;
+        const std::size_t place =
+            slot_row(slots.first + (there ? first + i : first) * slots.stride, kv_head, row);
+        lse[i] = __ldcg(given_.split_lse + place);
+        out[i] = __ldcg(reinterpret_cast<const float4*>(given_.split_out + place * head_dim + column));
+        if (!there) lse[i] = negative_infinity();
+      }
+      float found = largest;
+      DROUGHT_UNROLL
+      for (int i = 0; i < at_once; ++i) found = fmaxf(found, lse[i]);
+      const float rescale = exp2_of(largest - found);
+      largest = found, total *= rescale;
+      sum.x *= rescale, sum.y *= rescale, sum.z *= rescale, sum.w *= rescale;
+      DROUGHT_UNROLL
+      for (int i = 0; i < at_once; ++i) {
+        const float weight = exp2_of(lse[i] - largest);
+        total += weight;
+        add(sum, out[i], weight);
+      }
     }
     write(kv_head, row, column, sum, largest, total);
   }
@@ -142,7 +150,7 @@ class DecodeEnd {
 };
 
 template <typename Tiling>
-__global__ void __launch_bounds__(decode_threads, Tiling::blocks_per_sm)
+__global__ void __launch_bounds__(Tiling::threads, decode_blocks_per_sm)
     decode_attention(const __grid_constant__ drought::DecodeArguments given) {
   extern __shared__ __align__(128) unsigned char shared[];
   CudaContext context;
