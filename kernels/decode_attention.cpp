@@ -123,6 +123,10 @@ void DecodeAttention::check_shape() {
                        std::to_string(s.value_dim) + " is not compiled in for a cache of " + s.cache);
   if (!is_known) require_heads(s.type, s.head_dim, dims, s.heads, s.kv_heads);
   require_heads(s.type, s.head_dim, std::array{s.head_dim}, s.heads, s.kv_heads);
+  require(s.latent == (s.head_dim == MlaTiles<float>::key_dim),
+          "a latent cache has head_dim 576 and value_dim 512, and no other has");
+  require(!s.latent || s.kv_heads == 1, "a latent cache has one KV head");
+  require(s.scale >= 0 && s.scale <= 1e6, "scale must be between 0 and a million");
   require(!s.seqlens.empty() && s.seqlens.size() <= grid_rows_max,
           "seqlens must name between 1 and " + std::to_string(grid_rows_max) + " sequences");
   require(s.page_size > 0 && s.page_size <= tokens_max, "page_size must be between 1 and 2^30");
@@ -184,7 +188,7 @@ void DecodeAttention::count_bytes() {
   bytes_[q] = checked_product("q", {batch, s.heads, s.head_dim, element});
   bytes_[out] = checked_product("out", {batch, s.heads, s.value_dim, element});
   bytes_[k_pages] = checked_product("k_pages", {rows, cache_.row_bytes(s.head_dim)});
-  bytes_[v_pages] = checked_product("v_pages", {rows, cache_.row_bytes(s.value_dim)});
+  if (!s.latent) bytes_[v_pages] = checked_product("v_pages", {rows, cache_.row_bytes(s.value_dim)});
   bytes_[page_table] = checked_product("page_table", {batch, table_width_, sizeof(std::int32_t)});
   bytes_[seqlens] = checked_product("seqlens", {batch, sizeof(std::int32_t)});
   const std::size_t unit_heads = s.heads / groups();
@@ -285,12 +289,10 @@ void DecodeAttention::spoil_unused_slots(std::size_t row_bytes, std::uint64_t se
 std::vector<std::int32_t> DecodeAttention::schedule_of(std::span<const std::int32_t> lengths) const {
   const std::size_t tile_bytes = decode_tile * shape_.heads_at_once *
                                  (cache_.row_bytes(shape_.head_dim) + cache_.row_bytes(shape_.value_dim));
-  return decode_schedule(
-      lengths, {.groups = groups(),
-                .parts = shape_.parts,
-                .window = static_cast<int>(shape_.window),
-                .piece_tiles = static_cast<int>(
-                    (std::getenv("DTP") ? std::atoi(std::getenv("DTP")) * 1024 : kPieceBytes) / tile_bytes)});
+  return decode_schedule(lengths, {.groups = groups(),
+                                   .parts = shape_.parts,
+                                   .window = static_cast<int>(shape_.window),
+                                   .piece_tiles = static_cast<int>(kPieceBytes / tile_bytes)});
 }
 
 std::string DecodeAttention::wrong_inputs(std::span<const std::span<const std::byte>> parts) const {
@@ -342,7 +344,7 @@ DecodeArguments DecodeAttention::arguments_for(std::span<void* const> parts) con
           .parts = static_cast<int>(s.parts),
           .heads_at_once = static_cast<int>(s.heads_at_once),
           .window = static_cast<int>(s.window),
-          .scale_log2 = scale_log2_of(s.head_dim),
+          .scale_log2 = s.scale == 0 ? scale_log2_of(s.head_dim) : scale_of(s.scale * std::numbers::log2e),
           .softcap_log2 = scale_of(s.softcap * std::numbers::log2e),
           .k_scale = scale_of(s.k_scale),
           .v_scale = scale_of(s.v_scale)};
@@ -413,7 +415,9 @@ Comparison DecodeAttention::compare(std::span<const std::span<const std::byte>> 
   };
   const HostTensor queries(parts[q], s.type, {batch, s.heads, s.head_dim});
   const KvRows keys(cache_, parts[k_pages], s.head_dim, {s.k_scale, part(k_scales)});
-  const KvRows values(cache_, parts[v_pages], s.value_dim, {s.v_scale, part(v_scales)});
+  const KvRows values(cache_, part(v_pages), s.value_dim, {s.v_scale, part(v_scales)});
+  // The oracle's own scale is 1 / sqrt(head_dim).
+  const double more_scale = s.scale == 0 ? 1 : s.scale * std::sqrt(static_cast<double>(s.head_dim));
   const HostTensor pages(parts[page_table], "int32", {batch, table_width_});
   const HostTensor lengths(parts[seqlens], "int32", {batch});
   const HostTensor sink_scores(part(sinks), "fp32", {s.sinks ? s.heads : 0});
@@ -428,14 +432,15 @@ Comparison DecodeAttention::compare(std::span<const std::span<const std::byte>> 
       for (std::size_t j = 0; j < length; ++j) {
         const auto place = static_cast<std::size_t>(pages.at({b, page}));
         const std::size_t row = (place * s.page_size + slot) * s.kv_heads + kv_head;
-        oracle.push(keys.row(row), values.row(row));
+        oracle.push(keys.row(row), s.latent ? keys.row(row).first(s.value_dim) : values.row(row));
         if (++slot == s.page_size) ++page, slot = 0;
       }
-      const auto answer =
-          oracle.ask(queries.row({b, h}), {.begin = first_visible(length),
-                                           .end = length,
-                                           .softcap = s.softcap,
-                                           .sink = s.sinks ? sink_scores.at({h}) : -INFINITY});
+      std::vector<double> query(queries.row({b, h}).begin(), queries.row({b, h}).end());
+      for (double& element : query) element *= more_scale;
+      const auto answer = oracle.ask(query, {.begin = first_visible(length),
+                                             .end = length,
+                                             .softcap = s.softcap,
+                                             .sink = s.sinks ? sink_scores.at({h}) : -INFINITY});
       for (std::size_t d = 0; d < s.value_dim; ++d) {
         judge.take(got.at({b, h, d}), answer.out[d], answer.tolerance[d], [&] {
           return "out[" + std::to_string(b) + "][" + std::to_string(h) + "][" + std::to_string(d) + "]";
@@ -450,7 +455,8 @@ double DecodeAttention::kv_bytes() const {
   double tokens = 0;
   for (const std::size_t length : shape_.seqlens)
     tokens += static_cast<double>(length - first_visible(length));
-  const std::size_t row = cache_.row_bytes(shape_.head_dim) + cache_.row_bytes(shape_.value_dim) +
+  const std::size_t row = cache_.row_bytes(shape_.head_dim) +
+                          (shape_.latent ? 0 : cache_.row_bytes(shape_.value_dim)) +
                           (cache_.row_scales ? 2 * sizeof(float) : 0);
   return tokens * static_cast<double>(shape_.kv_heads * row);
 }
@@ -468,7 +474,8 @@ std::vector<DecodeAttention::Shape> DecodeAttention::cases() {
   const auto add = [&](const DecodeTypes& types) {
     for (int i = 0; i < 2; ++i) {
       const std::size_t turn = made.size();
-      const std::size_t group = std::array{1, 4, 7, 20, 8}[turn % 5], kv_heads = group > 8 ? 1 : 2;
+      const bool latent = types.key_dim == MlaTiles<float>::key_dim;
+      const std::size_t group = std::array{1, 4, 7, 20, 8}[turn % 5], kv_heads = group > 8 || latent ? 1 : 2;
       made.push_back({.type = std::string(types.type),
                       .cache = std::string(types.cache),
                       .seqlens = lengths[turn % 4],
@@ -481,6 +488,8 @@ std::vector<DecodeAttention::Shape> DecodeAttention::cases() {
                       .kv_heads = kv_heads,
                       .head_dim = types.key_dim,
                       .value_dim = types.value_dim,
+                      .latent = latent,
+                      .scale = latent ? 0.0721687836 : 0,  // 1 / sqrt(128 + 64).
                       .window = turn % 7 == 2 ? 50u : 0u,
                       .softcap = turn % 7 == 4 ? 2.5 : 0,
                       .sinks = turn % 7 == 5,

@@ -32,10 +32,12 @@ class DecodeAttention final : public Kernel {
     std::size_t heads_at_once = 0;  ///< KV heads that a block takes together; 0: what suits the batch.
     std::size_t heads = 4, kv_heads = 1;
     std::size_t head_dim = 64;
-    std::size_t value_dim = 0;        ///< Elements of a value; 0: head_dim.
-    std::size_t window = 0;           ///< The newest tokens that are seen; 0: all.
-    double softcap = 0;               ///< Scores are squeezed between it and its negative; 0: they are not.
-    bool sinks = false;               ///< Each head has a score that takes weight and gives no value.
+    std::size_t value_dim = 0;  ///< Elements of a value; 0: head_dim.
+    bool latent = false;        ///< The first value_dim elements of a row of K are V, and there is no other.
+    double scale = 0;           ///< Of a product of query and key; 0: 1 / sqrt(head_dim).
+    std::size_t window = 0;     ///< The newest tokens that are seen; 0: all.
+    double softcap = 0;         ///< Scores are squeezed between it and its negative; 0: they are not.
+    bool sinks = false;         ///< Each head has a score that takes weight and gives no value.
     double k_scale = 1, v_scale = 1;  ///< Of everything in a cache of fp8_e4m3.
     /// Which body runs on a GPU: "hopper", "portable", or "best", the first of them that the shape and the
     /// chip allow. Simulated threads run the portable one.
@@ -47,6 +49,7 @@ class DecodeAttention final : public Kernel {
                         key("parts", &Shape::parts),       key("heads_at_once", &Shape::heads_at_once),
                         key("heads", &Shape::heads),       key("kv_heads", &Shape::kv_heads),
                         key("head_dim", &Shape::head_dim), key("value_dim", &Shape::value_dim),
+                        key("latent", &Shape::latent),     key("scale", &Shape::scale),
                         key("window", &Shape::window),     key("softcap", &Shape::softcap),
                         key("sinks", &Shape::sinks),       key("k_scale", &Shape::k_scale),
                         key("v_scale", &Shape::v_scale),   key("body", &Shape::body)};

@@ -47,6 +47,37 @@ DROUGHT_ANYWHERE float decode_score(float product, bool visible, const DecodeArg
   return given.softcap_log2 == 0.0f ? score : capped(score, given.softcap_log2);
 }
 
+/// What a row's sums of weighed values become: out of a whole unit the output, out of a piece its share.
+struct DecodeShare {
+  float factor, total;
+  DROUGHT_ANYWHERE float of(float sum) const { return sum * factor / total; }
+
+  template <typename Context>
+  DROUGHT_DEVICE static DecodeShare of_row(Context& context, const DecodeArguments& given,
+                                           const DecodePiece& piece, std::size_t head, float largest,
+                                           float weights) {
+    if (weights == 0.0f) return {0.0f, 1.0f};  // No key was seen.
+    if (piece.slots.count != 1 || !given.sinks) return {1.0f, weights};
+    const float sink = context.global(given.sinks)[head % static_cast<std::size_t>(given.heads)] * log2e;
+    const float base = largest < sink ? sink : largest;
+    const float factor = exp2_of(largest - base);
+    return {factor, weights * factor + exp2_of(sink - base)};
+  }
+};
+
+/// The row of a key in the pool.
+template <typename Context>
+DROUGHT_DEVICE std::size_t decode_row(Context& context, const DecodeArguments& given, int batch, int kv_head,
+                                      int key) {
+  const auto page_table = context.global(given.page_table);
+  const std::size_t entry = static_cast<std::size_t>(batch) * static_cast<std::size_t>(given.table_width) +
+                            static_cast<std::size_t>(key / given.page_size);
+  const std::size_t slot =
+      static_cast<std::size_t>(page_table[entry]) * static_cast<std::size_t>(given.page_size) +
+      static_cast<std::size_t>(key % given.page_size);
+  return slot * static_cast<std::size_t>(given.kv_heads) + static_cast<std::size_t>(kv_head);
+}
+
 /// What a variant is compiled for, by name.
 struct DecodeTypes {
   std::string_view type, cache;
@@ -112,20 +143,6 @@ struct DecodeBlock {
     return {tile.data, tile.pitch};
   }
 
-  /// The row of a key in the pool.
-  template <typename Context>
-  DROUGHT_DEVICE static std::size_t row_of(Context& context, const Arguments& given, const Place& at,
-                                           int key) {
-    const auto page_table = context.global(given.page_table);
-    const std::size_t entry =
-        static_cast<std::size_t>(at.batch) * static_cast<std::size_t>(given.table_width) +
-        static_cast<std::size_t>(key / given.page_size);
-    const std::size_t slot =
-        static_cast<std::size_t>(page_table[entry]) * static_cast<std::size_t>(given.page_size) +
-        static_cast<std::size_t>(key % given.page_size);
-    return slot * static_cast<std::size_t>(given.kv_heads) + static_cast<std::size_t>(at.kv_head);
-  }
-
   /// Brings the rows of the keys from `first` on, and zeros for those from the piece's end on.
   template <int dim, typename Context>
   DROUGHT_DEVICE static void bring(Context& context, const Arguments& given, const Place& at, int first,
@@ -135,14 +152,17 @@ struct DecodeBlock {
     if constexpr (is_plain) {
       copy_rows<dim, Tiles::keys, warp_lanes>(
           context, to, context.global(static_cast<const T*>(from)), [&](int row) {
-            return GlobalRow{valid(row) ? row_of(context, given, at, first + row) * dim : 0, valid(row)};
+            return GlobalRow{
+                valid(row) ? decode_row(context, given, at.batch, at.kv_head, first + row) * dim : 0,
+                valid(row)};
           });
     } else {
       const auto bytes = context.global(static_cast<const std::uint8_t*>(from));
       const auto scales = context.global(is_keys ? given.k_scales : given.v_scales);
       constexpr std::size_t row_bytes = Rows::type.row_bytes(dim);
       for (int row = context.lane(); row < Tiles::keys; row += warp_lanes) {
-        const std::size_t place = valid(row) ? row_of(context, given, at, first + row) : 0;
+        const std::size_t place =
+            valid(row) ? decode_row(context, given, at.batch, at.kv_head, first + row) : 0;
         float scale = is_keys ? given.k_scale : given.v_scale;
         if constexpr (Rows::type.row_scales) scale = valid(row) ? scales[place] : 0.0f;
         for (int i = 0; i < dim; ++i)
@@ -257,19 +277,13 @@ struct DecodeBlock {
     const std::size_t slot_head = at.slot_head + static_cast<std::size_t>(row);
     const auto out = context.global(static_cast<T*>(given.out));
     const auto split_out = context.global(given.split_out);
-    const float sum = sums.weight_sum(element), largest = sums.largest[element / 2];
+    const float weights = sums.weight_sum(element), largest = sums.largest[element / 2];
     const bool is_whole = at.piece.slots.count == 1;
-    float total = sum, share = 1.0f;
-    if (is_whole && given.sinks && sum != 0.0f) {
-      const float sink = context.global(given.sinks)[head % static_cast<std::size_t>(given.heads)] * log2e;
-      const float base = largest < sink ? sink : largest;
-      share = exp2_of(largest - base);
-      total = sum * share + exp2_of(sink - base);
-    }
+    const DecodeShare share = DecodeShare::of_row(context, given, at.piece, head, largest, weights);
     DROUGHT_UNROLL
     for (int t = 0; t < value_dim / 8; ++t) {
       const auto column = static_cast<std::size_t>(Scores::column(context.lane(), t, element));
-      const float value = sum == 0.0f ? 0.0f : sums.out.value[t][element] * share / total;
+      const float value = share.of(sums.out.value[t][element]);
       if (is_whole) {
         out[head * value_dim + column] = from_float<T>(value);
       } else {
@@ -277,7 +291,8 @@ struct DecodeBlock {
       }
     }
     if (is_whole || element % 2 != 0 || context.lane() % 4 != 0) return;
-    context.global(given.split_lse)[slot_head] = sum == 0.0f ? negative_infinity() : largest + log2_of(sum);
+    context.global(given.split_lse)[slot_head] =
+        weights == 0.0f ? negative_infinity() : largest + log2_of(weights);
   }
 };
 

@@ -1,9 +1,10 @@
 // The types and sizes that portable decode attention is compiled for: every floating-point type at every
-// head_dim, quantised caches under 16-bit queries where ggml's blocks of 32 fit.
+// head_dim and over a latent cache, quantised caches under 16-bit queries where ggml's blocks of 32 fit.
 #pragma once
 
 #include "harness/simt/launch.hpp"
 #include "kernels/decode_block.hpp"
+#include "kernels/mla_block.hpp"
 
 namespace drought {
 
@@ -11,7 +12,7 @@ template <typename T>
 using PlainDecode = Variants<DecodeBlock<T, PlainRows<T>, 64>, DecodeBlock<T, PlainRows<T>, 72>,
                              DecodeBlock<T, PlainRows<T>, 80>, DecodeBlock<T, PlainRows<T>, 96>,
                              DecodeBlock<T, PlainRows<T>, 128>, DecodeBlock<T, PlainRows<T>, 256>,
-                             DecodeBlock<T, PlainRows<T>, 192, 128>>;
+                             DecodeBlock<T, PlainRows<T>, 192, 128>, MlaBlock<T>>;
 
 template <typename T>
 using QuantisedDecode =
@@ -21,8 +22,9 @@ using QuantisedDecode =
              DecodeBlock<T, Q4_0Rows, 256>>;
 
 template <typename T>
-using DecodeCombines = Variants<DecodeCombine<T, 64>, DecodeCombine<T, 72>, DecodeCombine<T, 80>,
-                                DecodeCombine<T, 96>, DecodeCombine<T, 128>, DecodeCombine<T, 256>>;
+using DecodeCombines =
+    Variants<DecodeCombine<T, 64>, DecodeCombine<T, 72>, DecodeCombine<T, 80>, DecodeCombine<T, 96>,
+             DecodeCombine<T, 128>, DecodeCombine<T, 256>, DecodeCombine<T, 512>>;
 
 template <typename... Lists>
 struct Joined;

@@ -37,13 +37,15 @@ TEST_P(EveryDecodeShape, GivesTheSameBitsWhereverItsPagesLie) {
   const auto expected = memory.outputs();
 
   auto table = integers(memory.bytes("page_table"));
-  const std::size_t used = *std::max_element(table.begin(), table.end() - 0, std::less<>()) + std::size_t{1};
+  const auto used =
+      static_cast<std::size_t>(std::ranges::count_if(table, [](int entry) { return entry >= 0; }));
   const std::size_t pages = GetParam().pages == 0 ? used : GetParam().pages;
   const auto moved_to = permutation(pages, 77);
   for (const char* const name : {"k_pages", "v_pages", "k_scales", "v_scales"}) {
     const auto pool = memory.bytes(name);
     const std::vector<std::byte> old(pool.begin(), pool.end());
-    const std::size_t page_bytes = pages == 0 ? 0 : pool.size() / pages;
+    if (pool.empty()) continue;
+    const std::size_t page_bytes = pool.size() / pages;
     for (std::size_t page = 0; page < pages; ++page)
       std::copy_n(&old[page * page_bytes], page_bytes,
                   &pool[static_cast<std::size_t>(moved_to[page]) * page_bytes]);
@@ -280,6 +282,11 @@ INSTANTIATE_TEST_SUITE_P(
         BadShape{"head_dim = 100", "head_dim 100 is not one of 64, 72, 80, 96, 128, 256"},
         BadShape{"head_dim = 128\nvalue_dim = 192",
                  "head_dim 128 with value_dim 192 is not compiled in for a cache of bf16"},
+        BadShape{"head_dim = 576\nvalue_dim = 512",
+                 "a latent cache has head_dim 576 and value_dim 512, and no other has"},
+        BadShape{"head_dim = 576\nvalue_dim = 512\nlatent = true\nkv_heads = 2",
+                 "a latent cache has one KV head"},
+        BadShape{"latent = true", "a latent cache has head_dim 576 and value_dim 512, and no other has"},
         BadShape{"cache = 'q4_0'\nhead_dim = 80", "head_dim 80 is not one of 64, 128, 256"},
         BadShape{"cache = 'q5_1'",
                  "unknown cache type 'q5_1'; known: fp32, bf16, fp16, fp8_e4m3, int8, q8_0, q4_0"},
