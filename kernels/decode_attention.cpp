@@ -84,7 +84,7 @@ Status run_portable(const Launch& hopper) {
   const auto run = [&](const DecodeTypes& types) {
     const Launch split = split_launch(given.of, types, hopper);
     const Status status = split.host(split);
-    if (status != Status::success || given.of.splits == 1) return status;
+    if (status != Status::success || given.of.splits != 0) return status;
     const Launch combine = combine_launch(given.of, types, hopper);
     return combine.host(combine);
   };
@@ -97,6 +97,18 @@ Status run_portable(const Launch& hopper) {
   const auto run_one_of = [&]<typename... Blocks>(Variants<Blocks...>) { (run_if(Blocks::types), ...); };
   run_one_of(DecodeVariants{});
   return status;
+}
+
+/// Hopper's blocks, of which the last combine by themselves where the schedule counts the pieces.
+Launch hopper_launch(const sm90::DecodeArguments& arguments, Launch outer) {
+  outer.grid = {blocks_of(arguments.of)};
+  outer.block = {sm90::decode_threads_max};
+  outer.shared_bytes = sm90::decode_shared_bytes_max;
+  outer.arguments = &arguments;
+  outer.arguments_bytes = sizeof arguments;
+  outer.host = run_portable;
+  outer.cuda = sm90::decode_body;
+  return outer;
 }
 
 }  // namespace
@@ -198,7 +210,7 @@ void DecodeAttention::count_bytes() {
     bytes_[k_scales] = bytes_[v_scales] = checked_product("k_scales", {rows, sizeof(float)});
   if (s.sinks) bytes_[sinks] = checked_product("sinks", {s.heads, sizeof(float)});
   const std::size_t row_tiles = s.heads / s.kv_heads / sm90::decode_columns + 1;
-  if (hopper_ != 0 && slots_ != 0)
+  if (hopper_ != 0 && s.splits == 0)
     bytes_[arrivals] = checked_product("arrivals", {units(), row_tiles, sizeof(unsigned)});
   if (s.splits == 0)
     bytes_[schedule] = checked_product("schedule", {2 * (s.parts + 1 + units()), sizeof(std::int32_t)});
@@ -374,32 +386,19 @@ std::vector<Operand> DecodeAttention::operands_of(std::span<void* const> parts, 
 Status DecodeAttention::launch(Device& device, Stream stream, std::span<void* const> parts) const {
   for (const PartIndex part : {q, k_pages, v_pages, out})
     if (reinterpret_cast<std::uintptr_t>(parts[part]) % 16 != 0) return Status::misaligned_address;
-  const bool is_hopper = device.profile().shared_bytes_max >= sm90::decode_shared_bytes_max;
-  if (hopper_ != 0 && (is_hopper || shape_.body == "hopper")) return launch_hopper(device, stream, parts);
-  const DecodeArguments arguments = arguments_for(parts);
+  const bool has_hopper = device.profile().shared_bytes_max >= sm90::decode_shared_bytes_max;
+  const bool is_hopper = hopper_ != 0 && (has_hopper || shape_.body == "hopper");
+  const bool combines = is_hopper && shape_.splits == 0;
+  const sm90::DecodeArguments arguments{arguments_for(parts), hopper_};
   const DecodeTypes types{shape_.type, shape_.cache, shape_.head_dim, shape_.value_dim};
-  const std::vector<Operand> operands = operands_of(parts, Pass::split);
-  const Status status = device.launch(
-      split_launch(arguments, types, {.kernel = kernel_name, .stream = stream, .operands = operands}));
-  if (status != Status::success || slots_ == 0) return status;
+  const std::vector<Operand> operands = operands_of(parts, combines ? Pass::both : Pass::split);
+  Launch first{.kernel = kernel_name, .stream = stream, .operands = operands};
+  first = is_hopper ? hopper_launch(arguments, first) : split_launch(arguments.of, types, first);
+  const Status status = device.launch(first);
+  if (status != Status::success || combines || slots_ == 0) return status;
   const std::vector<Operand> combined = operands_of(parts, Pass::combine);
   return device.launch(combine_launch(
-      arguments, types, {.kernel = "decode_attention_combine", .stream = stream, .operands = combined}));
-}
-
-Status DecodeAttention::launch_hopper(Device& device, Stream stream, std::span<void* const> parts) const {
-  const sm90::DecodeArguments arguments{arguments_for(parts), hopper_};
-  const std::vector<Operand> operands = operands_of(parts, Pass::both);
-  return device.launch({.kernel = kernel_name,
-                        .grid = {blocks_of(arguments.of)},
-                        .block = {32 * sm90::decode_warps(cache_.row_bytes(shape_.head_dim))},
-                        .shared_bytes = sm90::decode_shared_bytes_max,
-                        .stream = stream,
-                        .operands = operands,
-                        .arguments = &arguments,
-                        .arguments_bytes = sizeof arguments,
-                        .host = run_portable,
-                        .cuda = sm90::decode_body});
+      arguments.of, types, {.kernel = "decode_attention_combine", .stream = stream, .operands = combined}));
 }
 
 /// The first key that a sequence's newest token sees.

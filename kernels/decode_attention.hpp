@@ -111,7 +111,6 @@ class DecodeAttention final : public Kernel {
   DecodeArguments arguments_for(std::span<void* const> parts) const;
   enum class Pass : std::uint8_t { split, combine, both };
   std::vector<Operand> operands_of(std::span<void* const> parts, Pass pass) const;
-  Status launch_hopper(Device& device, Stream stream, std::span<void* const> parts) const;
 
   Shape shape_;
   KvType cache_{};

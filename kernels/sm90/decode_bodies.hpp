@@ -16,7 +16,8 @@ struct DecodeArguments {
   std::uint64_t variant;  ///< decode_variant()'s.
 };
 
-/// Dynamic shared memory of the largest variant.
+/// Threads and dynamic shared memory of the largest variant.
+inline constexpr unsigned decode_threads_max = 256;
 inline constexpr std::size_t decode_shared_bytes_max = 227 * 1024;
 /// Warps of a block, of which each has its own KV head or keys of a shared one. More of them where rows are
 /// short, so that a block may take all heads of a token and leave no memory sector to another.

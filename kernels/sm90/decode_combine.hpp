@@ -1,6 +1,6 @@
 // What becomes of the warps' results when a piece of Hopper's decode attention ends: the warps of one head
-// merge, and where a unit was cut into several pieces the last block to arrive weighs them all, in the order
-// of the pieces, so that every run gives the same bits. For nvcc alone.
+// merge, and where a schedule cut a unit into several pieces the last block to arrive weighs them all, in the
+// order of the pieces, so that every run gives the same bits. For nvcc alone.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -33,7 +33,7 @@ class DecodeEnd {
     const int rows = given_.heads_at_once * work_.rows;
     for (int i = static_cast<int>(threadIdx.x); i < rows * row_threads; i += Tiling::threads)
       merge(i / row_threads / work_.rows, i / row_threads % work_.rows, i % row_threads * 4);
-    if (work_.piece.slots.count == 1 || !arrive()) return;
+    if (work_.piece.slots.count == 1 || !given_.arrivals || !arrive()) return;
     for (int i = static_cast<int>(threadIdx.x); i < rows * row_threads; i += Tiling::threads)
       combine(i / row_threads / work_.rows, i / row_threads % work_.rows, i % row_threads * 4);
   }
