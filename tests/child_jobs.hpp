@@ -25,6 +25,9 @@ int run_guard_case(std::istream& input, std::ostream& record);
 /// differed, "" if nothing did. 77 without a GPU.
 int run_semantics_row(std::istream& input, std::ostream& record);
 
+/// A worker that knows workloads which end it.
+int run_deadly_worker(std::istream& orders, std::ostream& answers);
+
 /// A worker with the shipped catalogues (harness/work/orders.hpp).
 int run_worker(std::istream& orders, std::ostream& answers);
 

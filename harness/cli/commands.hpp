@@ -28,6 +28,7 @@ int run_drought(int argc, char** argv, const Hire& hire);
 
 Chosen add_run_command(CLI::App& app, const Catalogues& catalogues, const Hire& hire);
 Chosen add_sweep_command(CLI::App& app, const Catalogues& catalogues, const Hire& hire);
+Chosen add_fuzz_command(CLI::App& app, const Catalogues& catalogues, const Hire& hire);
 Chosen add_replay_command(CLI::App& app, const Catalogues& catalogues);
 Chosen add_diagnose_command(CLI::App& app, const Catalogues& catalogues);
 Chosen add_list_command(CLI::App& app, const Catalogues& catalogues);

@@ -21,10 +21,13 @@ int run_cli(int argc, char** argv, const Hire& hire) {
   app.name("drought");
   app.set_version_flag("--version", std::string(DROUGHT_VERSION));
   app.require_subcommand(1);
-  const std::pair<std::string, Chosen> commands[] = {
-      {"run", add_run_command(app, catalogues, hire)}, {"sweep", add_sweep_command(app, catalogues, hire)},
-      {"replay", add_replay_command(app, catalogues)}, {"diagnose", add_diagnose_command(app, catalogues)},
-      {"list", add_list_command(app, catalogues)},     {"bench", add_bench_command(app)}};
+  const std::pair<std::string, Chosen> commands[] = {{"run", add_run_command(app, catalogues, hire)},
+                                                     {"sweep", add_sweep_command(app, catalogues, hire)},
+                                                     {"fuzz", add_fuzz_command(app, catalogues, hire)},
+                                                     {"replay", add_replay_command(app, catalogues)},
+                                                     {"diagnose", add_diagnose_command(app, catalogues)},
+                                                     {"list", add_list_command(app, catalogues)},
+                                                     {"bench", add_bench_command(app)}};
   if (argc > 1 && argv[1][0] != '-') {
     std::string known;
     bool is_known = false;

@@ -28,6 +28,13 @@ json to_json(const SweepResult& result) {
           {"failures", failures},        {"why", result.why},       {"wall_ms", result.wall_ms}};
 }
 
+json to_json(const FuzzResult& result) {
+  return {{"workload", result.workload},     {"runs", result.runs},           {"discarded", result.discarded},
+          {"verdict", name(result.verdict)}, {"message", result.message},     {"attempts", result.attempts},
+          {"steps", result.steps},           {"processes", result.processes}, {"switches", result.switches},
+          {"strikes", result.strikes},       {"scenario", result.scenario},   {"repeat", result.repeat}};
+}
+
 json to_json(const HeldMemory& held) {
   return {{"device", held.device},
           {"event", held.event},
@@ -163,6 +170,18 @@ void print_table(std::ostream& out, const std::vector<SweepResult>& results) {
   if (!never.empty()) out << "no run came by " << never << '\n';
 }
 
+void print_line(std::ostream& out, const FuzzResult& result) {
+  const std::string indent(14, ' ');
+  out << std::left << std::setw(14) << name(result.verdict) << result.workload << "  " << result.runs
+      << " runs, " << result.discarded << " of them no scenario\n";
+  if (result.scenario.empty()) return;
+  out << indent << result.message << '\n'
+      << indent << "shrunk in " << result.attempts << " attempts to " << result.steps << " steps of "
+      << result.processes << " processes, " << result.switches << " switches, " << result.strikes
+      << " strikes\n"
+      << indent << "repeat: " << result.repeat << '\n';
+}
+
 namespace {
 
 /// "6 empty_cache, 1 cap inferred", or "nothing inferred".
@@ -242,6 +261,11 @@ void write_json(const std::string& path, const std::string& command, std::uint64
 void write_json(const std::string& path, const std::string& command, std::uint64_t seed,
                 const std::vector<ReplayReport>& reports) {
   write_results(path, command, seed, reports);
+}
+
+void write_json(const std::string& path, const std::string& command, std::uint64_t seed,
+                const std::vector<FuzzResult>& results) {
+  write_results(path, command, seed, results);
 }
 
 }  // namespace drought

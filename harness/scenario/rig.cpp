@@ -9,7 +9,8 @@ Rig::Rig(const Scenario& scenario, const Catalogues& catalogues, RigOptions opti
       options_(options),
       device_work_(scenario.device.work == "shapes" ? Device::Work::shapes : Device::Work::full),
       plan_(record_, options.seed),
-      scheduler_({.seed = options.seed, .steps_max = scenario.device.steps_max}),
+      scheduler_(
+          {.seed = options.seed, .steps_max = scenario.device.steps_max, .switches = scenario.switches()}),
       fault_random_(Random(options.seed).split(0x5CE7E)) {
   // What an allocator borrows while it is made comes before the first step.
   quiet_ = true;
@@ -123,14 +124,17 @@ void Rig::enter(Call& call) {
   if (quiet_) return;
   ++calls_;
   scheduler_.step(!gives_back(call.site));
-  ledger_.judge(call);
-  if (call.refused || plan_.idle()) return;
-  const int rank = scheduler_.rank();
+  if (!plan_.idle()) meet_faults(call);
+  // Last, so that what a fault refuses leaves no trace: it never touched its operands.
+  if (!call.refused) ledger_.judge(call);
+}
+
+void Rig::meet_faults(Call& call) {
   Device& asked = device_of_caller();
   const Circumstances now{.phase = ledger_.phase(),
                           .live_bytes = ledger_.live_bytes(),
                           .call = calls_,
-                          .rank = rank,
+                          .rank = scheduler_.rank(),
                           .time = scheduler_.now(),
                           .process = scheduler_.process(),
                           .device = &asked};

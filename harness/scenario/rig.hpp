@@ -1,6 +1,6 @@
 // A scenario alive: devices, the chain of resources over each, ledger, armed faults, scheduler, record.
-// It is the gate through which every call passes, in this order: a step of the scheduler, the ledger's
-// judgement of the operands, the faults.
+// It is the gate through which every call passes, in this order: a step of the scheduler, the faults, the
+// ledger's judgement of the operands.
 #pragma once
 
 #include <cstdint>
@@ -90,6 +90,7 @@ class Rig final : private CallGate {
   };
 
   void enter(Call& call) override;
+  void meet_faults(Call& call);
   void leave(Call& call, Status status) noexcept override;
   /// The device of the rank that is running; the first outside any.
   Device& device_of_caller();

@@ -39,9 +39,28 @@ std::vector<Scheduler::Process*> Scheduler::runnable() {
   return able;
 }
 
+Scheduler::Process& Scheduler::choose(const std::vector<Process*>& able) {
+  if (!options_.switches) return *able[random_.below(able.size())];
+  const auto place = [&](const Process* process) {
+    return std::find_if(processes_.begin(), processes_.end(),
+                        [&](const auto& known) { return known.get() == process; });
+  };
+  const auto last = place(last_);
+  for (Process* const process : able)
+    if (last == processes_.end() || place(process) > last) return *process;
+  return *able.front();
+}
+
+/// Whether the running process gives way at this step.
+bool Scheduler::switches_now() {
+  if (!options_.switches) return random_.below(2) == 0;
+  return std::binary_search(options_.switches->begin(), options_.switches->end(), steps_);
+}
+
 void Scheduler::resume(Process& process) {
   process.ready = nullptr;
   running_ = &process;
+  last_ = &process;
   process.fiber->resume();
   running_ = nullptr;
 }
@@ -73,7 +92,7 @@ void Scheduler::run() {
   for (;;) {
     const std::vector<Process*> able = runnable();
     if (able.empty()) break;
-    resume(*able[random_.below(able.size())]);
+    resume(choose(able));
     if (hung()) break;
   }
   const bool all_ended = std::all_of(processes_.begin(), processes_.end(),
@@ -89,6 +108,7 @@ void Scheduler::run() {
       first = std::make_exception_ptr(ProcessLost("process '" + process->name + "' was killed"));
   }
   processes_.clear();
+  last_ = nullptr;
   unwinding_ = false;
   if (first) std::rethrow_exception(first);
 }
@@ -136,7 +156,7 @@ void Scheduler::step(bool may_throw) {
     return;
   }
   if (processes_.size() == 1) return;
-  if (random_.below(2) == 0) give_way(may_throw);
+  if (switches_now()) give_way(may_throw);
 }
 
 void Scheduler::wait_until(const std::string& why, const std::function<bool()>& ready) {

@@ -35,6 +35,12 @@ Deeds deeds_of(const Catalogues& catalogues, const Record& record, Outcome outco
   return made;
 }
 
+/// Of a failing check, "check: message".
+Verdict verdict_of(const std::string& failing) {
+  const bool leak = failing.starts_with("teardown") || failing.starts_with("accounting");
+  return leak ? Verdict::leaked : Verdict::failed;
+}
+
 ArmedFault armed(const Catalogues& catalogues, const Blow& blow) {
   Trigger::Options when;
   when.site = name(blow.site);
@@ -98,9 +104,7 @@ class StruckRun {
     if (swept.outcome.kind == Outcome::Kind::hung) return say(Verdict::hung, swept.outcome.message);
     if (swept.outcome.kind == Outcome::Kind::crashed) return say(Verdict::crashed, swept.outcome.message);
     if (!swept.failing.empty()) {
-      const std::string& first = swept.failing.front();
-      const bool leak = first.starts_with("teardown") || first.starts_with("accounting");
-      return say(leak ? Verdict::leaked : Verdict::failed, first);
+      return say(verdict_of(swept.failing.front()), swept.failing.front());
     }
     if (std::string lost = swallowed_error(record, swept.outcome); !lost.empty())
       return say(Verdict::swallowed, lost);
@@ -158,8 +162,14 @@ Counted count_points(const Scenario& scenario, const Catalogues& catalogues, con
   rig.close();
   const Deeds deeds = deeds_of(catalogues, rig.record(), std::move(outcome));
   counted.footprint = deeds.footprint;
-  if (asked.blows.empty() && !deeds.failing.empty())
-    counted.why = "the unswept run fails " + deeds.failing.front();
+  if (!asked.blows.empty()) return counted;
+  if (deeds.outcome.kind == Outcome::Kind::hung || deeds.outcome.kind == Outcome::Kind::crashed) {
+    counted.verdict = deeds.outcome.kind == Outcome::Kind::hung ? Verdict::hung : Verdict::crashed;
+    counted.why = deeds.outcome.message;
+  } else if (!deeds.failing.empty()) {
+    counted.verdict = verdict_of(deeds.failing.front());
+    counted.why = deeds.failing.front();
+  }
   return counted;
 }
 

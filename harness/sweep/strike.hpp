@@ -47,6 +47,7 @@ struct CountAsked {
   bool unique_stacks = false;  ///< Only the first point from each call stack.
 };
 struct Counted {
+  Verdict verdict = Verdict::survived;  ///< skipped: the rig cannot be made.
   std::string why;  ///< Set when the run fails by itself, so that a sweep would say nothing.
   Footprint footprint;
   std::vector<SweepPoint> points;

@@ -47,12 +47,10 @@ class Sweep {
     count({.unique_stacks = options_.unique_stacks}, [this](Counted unswept) {
       unswept_ = unswept.footprint;
       points_ = std::move(unswept.points);
-      result_.why = unswept.why;
-      if (!result_.why.empty()) return end();
+      if (unswept.verdict != Verdict::survived) return give_up(unswept);
       if (scenario_.faults.empty()) return go_on(unswept_);
       count({.faults = false}, [this](const Counted& quiet) {
-        result_.why = quiet.why;
-        if (!result_.why.empty()) return end();
+        if (quiet.verdict != Verdict::survived) return give_up(quiet);
         go_on(quiet.footprint);
       });
     });
@@ -65,6 +63,15 @@ class Sweep {
   void count(const CountAsked& asked, std::function<void(Counted)> then) {
     campaign_.add([this, asked] { return count_order(scenario_, run_, asked); },
                   [then = std::move(then)](const Done& done) { then(count_answer(done)); });
+  }
+
+  void give_up(const Counted& counted) {
+    const std::string how = counted.verdict == Verdict::hung      ? "hangs: "
+                            : counted.verdict == Verdict::crashed ? "crashes: "
+                            : counted.verdict == Verdict::skipped ? "cannot begin: "
+                                                                  : "fails ";
+    result_.why = "the unswept run " + how + counted.why;
+    end();
   }
 
   void go_on(const Footprint& faultless) {

@@ -64,12 +64,16 @@ Deed do_count(const Scenario& scenario, const Catalogues& catalogues, const RunO
   } catch (const UserError&) {
     throw;
   } catch (const std::exception& never_began) {
-    counted.why = std::string("the rig cannot be made: ") + never_began.what();
+    counted.verdict = Verdict::skipped;
+    counted.why = never_began.what();
   }
   json points = json::array();
   for (const SweepPoint& point : counted.points)
     points.push_back({point.call, static_cast<int>(point.site), point.identity});
-  deed.answer = line({{"why", counted.why}, {"footprint", to_json(counted.footprint)}, {"points", points}});
+  deed.answer = line({{"verdict", static_cast<int>(counted.verdict)},
+                      {"why", counted.why},
+                      {"footprint", to_json(counted.footprint)},
+                      {"points", points}});
   return deed;
 }
 
@@ -129,10 +133,12 @@ RunResult run_isolated(const Scenario& scenario, const RunOptions& options) {
 Counted count_answer(const Done& done) {
   Counted counted;
   if (done.lost) {
-    counted.why = "the unswept run was lost: " + done.answer;
+    counted.verdict = lost_verdict(done);
+    counted.why = done.answer;
     return counted;
   }
   const json answer = json::parse(done.answer);
+  counted.verdict = static_cast<Verdict>(answer.at("verdict").get<int>());
   counted.why = answer.at("why");
   counted.footprint = footprint_from(answer.at("footprint"));
   for (const json& point : answer.at("points"))

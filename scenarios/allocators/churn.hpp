@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <tuple>
 
+#include "harness/scenario/catalogues.hpp"
 #include "harness/scenario/key.hpp"
 #include "harness/scenario/rig.hpp"
 #include "harness/scenario/workload.hpp"
@@ -35,6 +36,14 @@ class Churn final : public Workload {
                         key("double_free_every", &Options::double_free_every)};
     }
   };
+  /// What `drought fuzz` draws.
+  static constexpr DrawnNumber drawn_numbers[] = {{"allocations", 1, 150},
+                                                  {"live_max", 1, 24},
+                                                  {"bytes_max", 1, 8_MiB},
+                                                  {"streams", 1, 4},
+                                                  {"free_one_in", 0, 4}};
+  static constexpr Drawn drawn{.numbers = drawn_numbers};
+
   /// Throws std::invalid_argument for sizes that contradict each other.
   explicit Churn(Options options);
 
