@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "harness/cli/commands.hpp"
+#include "harness/report/junit.hpp"
 #include "harness/report/report.hpp"
 #include "harness/scenario/isolate.hpp"
 
@@ -12,7 +13,7 @@ namespace {
 
 struct Arguments {
   std::vector<std::string> paths;
-  std::string device = "host", filter = "*", json;
+  std::string device = "host", filter = "*", json, junit;
   std::uint64_t seed = 1;
 };
 
@@ -37,6 +38,7 @@ int run(const Arguments& arguments, const Catalogues& catalogues) {
   }
   print_table(std::cout, results);
   if (!arguments.json.empty()) write_json(arguments.json, "run", arguments.seed, results);
+  if (!arguments.junit.empty()) write_junit(arguments.junit, "drought run", junit_cases(results));
   return ran == 0 ? nothing_ran : all_good ? as_expected : something_failed;
 }
 
@@ -50,6 +52,7 @@ Chosen add_run_command(CLI::App& app, const Catalogues& catalogues) {
   command->add_option("--seed", arguments->seed, "Of every choice of the run")->check(CLI::NonNegativeNumber);
   command->add_option("--filter", arguments->filter, "Only files whose path matches this glob");
   command->add_option("--json", arguments->json, "Writes the results to this file");
+  command->add_option("--junit", arguments->junit, "Writes the results to this file as JUnit's XML");
   return [arguments, &catalogues] { return run(*arguments, catalogues); };
 }
 
