@@ -9,7 +9,8 @@
 #include "faults/catalogue.hpp"
 #include "faults/failed_free.hpp"
 #include "faults/late_error.hpp"
-#include "tests/armed_rig.hpp"
+#include "harness/gtest/armed_rig.hpp"
+#include "tests/scenario_text.hpp"
 
 namespace drought {
 namespace {

@@ -8,9 +8,10 @@
 
 #include "faults/fragment.hpp"
 #include "faults/leak_reference.hpp"
+#include "harness/gtest/armed_rig.hpp"
 #include "harness/memory/interfaces.hpp"
 #include "harness/sched/group.hpp"
-#include "tests/armed_rig.hpp"
+#include "tests/scenario_text.hpp"
 #include "tests/trusting_allocators.hpp"
 
 namespace drought {

@@ -6,8 +6,9 @@
 #include <algorithm>
 
 #include "faults/error_code.hpp"
+#include "harness/gtest/armed_rig.hpp"
 #include "harness/memory/interfaces.hpp"
-#include "tests/armed_rig.hpp"
+#include "tests/scenario_text.hpp"
 
 namespace drought {
 namespace {
