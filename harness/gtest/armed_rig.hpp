@@ -78,9 +78,9 @@ class ArmedRig {
 
   /// Ends the faults and then every allocator, from the top; what was not given back is on record after.
   void end();
-  /// The first of the catalogue's checks that the record fails, "accounting: live at the end: …"; empty when
-  /// all hold.
-  std::string complaint(const Outcome& outcome = {}) const;
+  /// The first check of those that `checks`, a glob, names that the record fails: "accounting: live at the
+  /// end: …"; empty when all hold.
+  std::string complaint(std::string_view checks = "*", const Outcome& outcome = {}) const;
 
  private:
   struct Own {

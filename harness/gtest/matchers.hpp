@@ -24,7 +24,7 @@ MATCHER(HasNoLeaks,
         negation ? "holds a block" : "holds no block, and took each back once, from whom it lent it") {
   const std::string held = held_text(arg);
   if (!held.empty()) *result_listener << "which still holds " << held;
-  const std::string wrong = arg.complaint();
+  const std::string wrong = arg.complaint("accounting");
   if (held.empty() && !wrong.empty()) *result_listener << "whose record says: " << wrong;
   return held.empty() && wrong.empty();
 }

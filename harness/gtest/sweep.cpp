@@ -104,7 +104,7 @@ class BodySweep {
                       ? what_is_wrong(rig, outcome)
                       : "came to " + std::string(name(outcome.kind)) + ": " + outcome.message;
     rig.end();
-    if (report_.why.empty()) report_.why = rig.complaint(outcome);
+    if (report_.why.empty()) report_.why = rig.complaint("*", outcome);
     if (report_.why.empty() && failed_expectations() != failed_before)
       report_.why = "fails its own expectations";
     if (!report_.why.empty()) report_.why = "the unswept run " + report_.why;
@@ -132,7 +132,7 @@ class BodySweep {
   /// Of a run that has ended and let go of everything.
   static std::string what_is_wrong(const ArmedRig& rig, const Outcome& outcome) {
     if (const auto held = rig.held(); !held.empty()) return "leaked: live after it: " + held.front().text();
-    const std::string wrong = rig.complaint(outcome);
+    const std::string wrong = rig.complaint("*", outcome);
     return wrong.empty() ? wrong : "failed: " + wrong;
   }
 
@@ -172,7 +172,7 @@ class BodySweep {
     if (healed.kind != Outcome::Kind::completed)
       return "failed: after healing the next run came to " + std::string(name(healed.kind)) + ": " +
              healed.message;
-    const std::string wrong = rig->complaint(healed);
+    const std::string wrong = rig->complaint("*", healed);
     return wrong.empty() ? wrong : "leaked: after healing: " + wrong;
   }
 
