@@ -59,6 +59,21 @@ TEST(BodySweep, FindsABlockThatAnErrorPathLoses) {
   EXPECT_THAT(first_failure(leaks_on_its_error_path), HasSubstr("leaked: live after it: 'lost'"));
 }
 
+TEST(BodySweep, FindsABlockThatAnErrorPathFreesTwice) {
+  const auto frees_twice = [](ArmedRig& rig) {
+    void* const first = rig.memory().allocate(of("twice"));
+    try {
+      const Buffer second(rig.memory(), of("second"));
+    } catch (const OutOfMemory&) {
+      rig.memory().deallocate(first, of("twice"));
+      rig.memory().deallocate(first, of("twice"));
+      throw;
+    }
+    rig.memory().deallocate(first, of("twice"));
+  };
+  EXPECT_THAT(first_failure(frees_twice), HasSubstr("failed: accounting: direct: double free of 'twice'"));
+}
+
 TEST(BodySweep, FindsAnErrorThatNobodyReturns) {
   const auto swallows = [](ArmedRig& rig) {
     const Buffer block(rig.memory(), of("block"));

@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "harness/cli/commands.hpp"
+#include "harness/device/assigned_gpu.hpp"
 #include "harness/device/child.hpp"
 #include "harness/device/cuda_peer.hpp"
 #include "harness/scenario/isolate.hpp"
@@ -55,6 +56,7 @@ int main(int argc, char** argv) {
   try {
     static constexpr ChildJob kJobs[] = {{"peer", run_cuda_peer}, {"scenario", scenario_job}};
     if (const auto status = run_as_child(argc, argv, kJobs)) return *status;
+    keep_to_assigned_gpu();
     return run_cli(argc, argv);
   } catch (const UserError& mistake) {
     std::cerr << "drought: " << mistake.what() << '\n';
