@@ -136,6 +136,21 @@ TEST(BodySweep, FindsAnAllocatorThatDoesNotRecover) {
   EXPECT_THAT(first_failure(body, "cudaMalloc"), HasSubstr("after healing the next run came to clean_error"));
 }
 
+TEST(BodySweep, StartsTheProcessAgainWhereAnErrorEndedTheContext) {
+  const StrikeReport report = strike_every_call({.toml = kDirect, .fault = "context_lost"}, careful);
+  EXPECT_GT(report.struck, 0u);
+  EXPECT_EQ(report.failures.empty() ? report.why : report.failures.front().why, "");
+}
+
+TEST(BodySweep, ArmsTheFaultsOfItsTextTooAndExcusesThoseThatNeverStrike) {
+  EXPECT_EQ(
+      sweep({.toml = std::string(kDirect) + "[[fault]]\nkind = 'delay'\nwhen = {site = 'launch'}"}, careful),
+      14u);
+  const StrikeReport refused = strike_every_call(
+      {.toml = std::string(kDirect) + "[[fault]]\nkind = 'out_of_memory'\nwhen = {tag = 'second'}"}, careful);
+  EXPECT_THAT(refused.why, HasSubstr("the unswept run came to clean_error"));
+}
+
 TEST(BodySweep, FindsWhatAnAllocatorKeepsOfAFailedRequest) {
   const auto keeps = [](ArmedRig& rig) {
     void* scratch = nullptr;

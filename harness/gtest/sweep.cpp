@@ -151,7 +151,6 @@ class BodySweep {
     if (std::string wrong = what_is_wrong(*rig, outcome); !wrong.empty()) return wrong;
     if (std::string lost = swallowed_error(rig->record(), outcome); !lost.empty())
       return "swallowed: " + lost;
-    (void)(*rig)->take_record();
     return answer_healed(std::move(rig));
   }
 
@@ -166,7 +165,6 @@ class BodySweep {
       (*rig)->heal();
     }
     (void)rig->device().take_last_error();
-    rig->ledger().forget_order();
     const Outcome healed = run_body(*rig);
     rig->end();
     if (healed.kind != Outcome::Kind::completed)
