@@ -97,9 +97,14 @@ TEST_F(Installed, NamesNoFolderOfTheMachineThatBuiltIt) {
 }
 
 TEST_F(Installed, RunsScenariosThatAskForWhatLiesInsideTheExecutable) {
-  for (const char* scenario : {"shared_object_churn", "churn_first_of_each_stack"}) {
-    const Said said =
-        shell(drought() + " run '" + source_path("scenarios/allocators/") + scenario + ".toml'");
+  const std::string pluggable = source_path("scenarios/allocators/shared_object_churn.toml");
+  const std::string by_function =
+      folder_.file("stack.toml",
+                   "title = 'struck by the name of a function'\n[workload]\nkind = 'churn'\n[[fault]]\n"
+                   "kind = 'out_of_memory'\nwhen = {site = 'cudaMalloc', stack = '*Churn::run', nth = "
+                   "3}\n[expect]\noutcome = 'clean_error'\n");
+  for (const std::string& scenario : {pluggable, by_function}) {
+    const Said said = shell(drought() + " run '" + scenario + "'");
     EXPECT_EQ(said.status, 0) << said.text;
     EXPECT_THAT(said.text, HasSubstr("survived"));
   }
