@@ -9,7 +9,7 @@
 #include "harness/memory/bytes.hpp"
 #include "harness/scenario/run.hpp"
 #include "harness/scenario/workload.hpp"
-#include "harness/sweep/sweep.hpp"
+#include "harness/sweep/strike.hpp"
 #include "scenarios/catalogue.hpp"
 
 namespace drought {
@@ -81,7 +81,8 @@ void ArmedRig::arm(std::string kind, std::unique_ptr<Fault> fault, Trigger::Opti
 }
 
 std::unique_ptr<Fault> ArmedRig::fault_for(Site site, std::string_view kind, CallSite at) {
-  auto fault = fault_named(kind == "default" ? default_fault(site) : kind, at).make(Table(at.text(), {}));
+  auto fault =
+      fault_named(kind == "default" ? default_faults(site).front() : kind, at).make(Table(at.text(), {}));
   return fault->can_strike(site) ? std::move(fault) : nullptr;
 }
 

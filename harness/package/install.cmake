@@ -12,11 +12,17 @@ install(TARGETS drought_core drought EXPORT drought
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR}
         INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/drought)
 install(TARGETS drought_gtest EXPORT drought_gtest ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+set(programs drought)
+if(TARGET drought_mpi)  # Which drought looks for beside it.
+  list(APPEND programs drought_mpi)
+  install(TARGETS drought_mpi RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
+list(TRANSFORM programs PREPEND "\${root}/${CMAKE_INSTALL_BINDIR}/")
 install(CODE "
   set(root \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}\")
   execute_process(COMMAND \"${CMAKE_STRIP}\" --strip-debug
     \"\${root}/${CMAKE_INSTALL_LIBDIR}/libdrought_core.a\" \"\${root}/${CMAKE_INSTALL_LIBDIR}/libdrought_gtest.a\"
-    \"\${root}/${CMAKE_INSTALL_BINDIR}/drought\" COMMAND_ERROR_IS_FATAL ANY)")
+    ${programs} COMMAND_ERROR_IS_FATAL ANY)")
 
 install(DIRECTORY harness allocators kernels faults scenarios
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/drought FILES_MATCHING PATTERN "*.hpp" PATTERN cli EXCLUDE)

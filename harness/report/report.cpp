@@ -1,5 +1,6 @@
 #include "harness/report/report.hpp"
 
+#include <algorithm>
 #include <fstream>
 #include <iomanip>
 #include <map>
@@ -22,9 +23,9 @@ json to_json(const SweepResult& result) {
                         {"verdict", name(failure.verdict)},
                         {"message", failure.message},
                         {"repeat", failure.repeat}});
-  return {{"scenario", result.scenario}, {"points", result.points},     {"thinned", result.thinned},
-          {"struck", result.struck},     {"verdicts", result.verdicts}, {"failures", failures},
-          {"why", result.why},           {"wall_ms", result.wall_ms}};
+  return {{"scenario", result.scenario}, {"points", result.points}, {"thinned", result.thinned},
+          {"struck", result.struck},     {"sites", result.sites},   {"verdicts", result.verdicts},
+          {"failures", failures},        {"why", result.why},       {"wall_ms", result.wall_ms}};
 }
 
 json to_json(const HeldMemory& held) {
@@ -151,6 +152,15 @@ void print_table(std::ostream& out, const std::vector<SweepResult>& results) {
   out << '\n'
       << results.size() << " scenarios, " << points << " points, " << struck << " strikes, " << failures
       << " failures\n";
+  std::string never;
+  for (int i = 0; i < site_count; ++i) {
+    const std::string site(name(static_cast<Site>(i)));
+    const auto reached = [&](const SweepResult& result) { return result.sites.contains(site); };
+    if (!documented_errors(static_cast<Site>(i)).empty() &&
+        std::none_of(results.begin(), results.end(), reached))
+      never += (never.empty() ? "" : ", ") + site;
+  }
+  if (!never.empty()) out << "no run came by " << never << '\n';
 }
 
 namespace {
