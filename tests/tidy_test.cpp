@@ -39,8 +39,9 @@ void include_direction(const Source& source, std::vector<std::string>& complaint
       {"faults", {"harness", "faults"}},
       {"scenarios", {"harness", "allocators", "kernels", "faults", "scenarios"}},
       {"cli", {"harness", "allocators", "kernels", "faults", "scenarios", "cli"}},
-      {"tests", {"harness", "allocators", "kernels", "faults", "scenarios", "tests"}}};
-  if (!source.is_cpp()) return;
+      {"gtest", {"harness", "allocators", "kernels", "faults", "scenarios", "gtest"}},
+      {"tests", {"harness", "allocators", "kernels", "faults", "scenarios", "gtest", "tests"}}};
+  if (!source.is_cpp() || source.path.starts_with("tests/example/")) return;  // A project of its own.
   for (const auto& [line, included] : includes_of(source)) {
     const std::string layer = layer_of(source.path);
     if (!kAllowed.at(layer).contains(layer_of(included)))
@@ -220,6 +221,7 @@ const std::vector<BrokenSource> kBroken{
     {"IncludesNeverGoSideways", include_direction, "faults/x.hpp", "#include \"allocators/bump.hpp\""},
     {"TheCoreNeverIncludesTheCommandLine", include_direction, "harness/sweep/x.cpp",
      "#include \"harness/cli/commands.hpp\""},
+    {"TheCoreIncludesNoTests", include_direction, "harness/x.cpp", "#include \"harness/gtest/x.hpp\""},
     {"CudaHeadersStayInTheirFolders", cuda_headers, "allocators/x.hpp",
      "#include <"
      "cuda_runtime.h>"},

@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "harness/cli/commands.hpp"
+#include "harness/device/assigned_gpu.hpp"
 #include "harness/device/cuda_peer.hpp"
 #include "harness/work/orders.hpp"
 #include "scenarios/catalogue.hpp"
@@ -55,6 +56,7 @@ int run_drought(int argc, char** argv, const Hire& hire) {
   try {
     static constexpr ChildJob kJobs[] = {{"peer", run_cuda_peer}, {worker_job, worker_job_here}};
     if (const auto status = run_as_child(argc, argv, kJobs)) return *status;
+    keep_to_assigned_gpu();
     return run_cli(argc, argv, hire);
   } catch (const UserError& mistake) {
     std::cerr << "drought: " << mistake.what() << '\n';

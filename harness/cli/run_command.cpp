@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "harness/cli/commands.hpp"
+#include "harness/report/junit.hpp"
 #include "harness/report/report.hpp"
 #include "harness/work/campaign.hpp"
 #include "harness/work/orders.hpp"
@@ -12,7 +13,7 @@ namespace {
 
 struct Arguments {
   std::vector<std::string> paths;
-  std::string filter = "*", json;
+  std::string filter = "*", json, junit;
   Lanes lanes;
 };
 
@@ -48,6 +49,7 @@ int run(const Arguments& arguments, const Catalogues& catalogues, const Hire& hi
   const std::vector<RunResult> results = run_all(scenarios, options, *workforce);
   print_table(std::cout, results);
   if (!arguments.json.empty()) write_json(arguments.json, "run", options.seed, results);
+  if (!arguments.junit.empty()) write_junit(arguments.junit, "drought run", junit_cases(results));
   const auto ran = [](const RunResult& result) { return result.verdict != Verdict::skipped; };
   const auto good = [](const RunResult& result) { return is_good(result.verdict); };
   if (std::none_of(results.begin(), results.end(), ran)) return nothing_ran;
@@ -63,6 +65,7 @@ Chosen add_run_command(CLI::App& app, const Catalogues& catalogues, const Hire& 
   arguments->lanes.add_to(*command);
   command->add_option("--filter", arguments->filter, "Only files whose path matches this glob");
   command->add_option("--json", arguments->json, "Writes the results to this file");
+  command->add_option("--junit", arguments->junit, "Writes the results to this file as JUnit's XML");
   return [arguments, &catalogues, &hire] { return run(*arguments, catalogues, hire); };
 }
 

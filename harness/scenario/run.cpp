@@ -145,8 +145,12 @@ Diagnosis diagnose_run(const std::vector<std::string>& decisions, const Outcome&
 
 Outcome run_workload(const Scenario& scenario, Rig& rig) {
   const WorkloadEntry* const entry = find_entry(rig.catalogues().workloads, scenario.workload.kind);
+  return run_body(rig, [&] { entry->make(scenario.workload.options)->run(rig); });
+}
+
+Outcome run_body(Rig& rig, std::function<void()> body) {
   Outcome outcome;
-  rig.scheduler().spawn("workload", 0, [&] { entry->make(scenario.workload.options)->run(rig); });
+  rig.scheduler().spawn("workload", 0, std::move(body));
   try {
     rig.scheduler().run();
   } catch (const Fatal& last_word) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,7 +47,9 @@ struct RunOptions {
 /// What kind of shortage a run's own figures show, read in the words that any log is read in.
 Diagnosis diagnose_run(const std::vector<std::string>& decisions, const Outcome& outcome);
 
-/// Runs the workload of `scenario` on `rig` to its end.
+/// Runs `body` as the process "workload" of `rig`, and whatever processes it starts, to their end.
+Outcome run_body(Rig& rig, std::function<void()> body);
+/// The same with the workload of `scenario`.
 Outcome run_workload(const Scenario& scenario, Rig& rig);
 
 /// Whether an error has ended a context of the rig. What the run never waited for may have done so.
