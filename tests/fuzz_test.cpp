@@ -42,7 +42,8 @@ struct Planted {
 class PlantedInterleaving : public testing::TestWithParam<Planted> {};
 
 TEST_P(PlantedInterleaving, IsFoundAndShrunkToAScenarioThatFailsAlike) {
-  const FuzzOptions options{.runs = 2000, .set = {{"bug", '"' + std::string(GetParam().bug) + '"'}}};
+  const FuzzOptions options{
+      .runs = 2000, .faults = false, .set = {{"bug", '"' + std::string(GetParam().bug) + '"'}}};
   const FuzzResult found = fuzz_here("shared_blocks", options);
   ASSERT_NE(found.scenario, "") << "not found in " << found.runs << " runs";
   EXPECT_EQ(found.verdict, GetParam().verdict) << found.message;

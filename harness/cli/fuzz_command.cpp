@@ -14,6 +14,7 @@ struct Arguments {
   std::vector<std::string> workloads, set;
   std::string folder = ".", json;
   std::uint64_t runs = 1000;
+  bool no_faults = false;
   Lanes lanes;
 };
 
@@ -44,7 +45,8 @@ int fuzz_all(const Arguments& arguments, const Catalogues& catalogues, const Hir
     std::cerr << "drought: nothing ran: " << why << '\n';
     return nothing_ran;
   }
-  FuzzOptions options{.lane = run.lane, .seed = run.seed, .runs = arguments.runs};
+  FuzzOptions options{
+      .lane = run.lane, .seed = run.seed, .runs = arguments.runs, .faults = !arguments.no_faults};
   for (const std::string& text : arguments.set) options.set.push_back(option_of(text));
   // One worker: each attempt at shrinking hangs on the one before.
   Crew::Options workers = arguments.lanes.workers();
@@ -70,6 +72,7 @@ Chosen add_fuzz_command(CLI::App& app, const Catalogues& catalogues, const Hire&
   CLI::App* command = app.add_subcommand("fuzz", "Draws scenarios of a workload, and shrinks what fails");
   command->add_option("workloads", arguments->workloads, "Names of workloads")->required();
   command->add_option("--runs", arguments->runs, "Scenarios to draw")->check(CLI::PositiveNumber);
+  command->add_flag("--no-faults", arguments->no_faults, "Sizes and interleavings alone");
   command->add_option("--set", arguments->set, "key=value: an option of the workload that is not drawn");
   command->add_option("--write", arguments->folder, "The folder for what is found")
       ->check(CLI::ExistingDirectory);

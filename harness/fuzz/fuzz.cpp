@@ -99,7 +99,7 @@ class Fuzz {
 
   std::vector<Blow> blows_of(const Draft& draft, const std::vector<SweepPoint>& points) const {
     std::vector<Blow> blows;
-    if (points.empty()) return blows;
+    if (points.empty() || !options_.faults) return blows;
     for (const Draft::Strike& strike : draft.strikes) {
       const SweepPoint& point = points[strike.place % points.size()];
       const auto ways = default_faults(point.site);

@@ -200,6 +200,7 @@ class Server {
 
   void fill(std::size_t process, Slot& slot, std::uint8_t value) {
     use(process, slot, true, [&](void* data, Stream stream) {
+      slot.filled = false;  // Whatever a failing call leaves behind is nobody's.
       must(rig_.device().memset(data, value, slot.bytes, stream), "cudaMemset");
       slot.value = value;
       slot.filled = true;
@@ -224,7 +225,7 @@ class Server {
     if (bug_ == Bug::double_free) {
       const int left = slot.references - 1;
       MemInfo info;
-      (void)rig_.device().mem_info(info);
+      must(rig_.device().mem_info(info), "cudaMemGetInfo");
       slot.references = left;
       if (left == 0) give_back(slot);
       return;
