@@ -37,6 +37,10 @@ struct Planting {
   const Defect* defect;
 };
 
+void PrintTo(const Planting& planting, std::ostream* out) {
+  *out << planting.subject->name << " " << planting.defect->what;
+}
+
 std::vector<Planting> plantings() {
   std::vector<Planting> all;
   for (const Subject& subject : subjects())
