@@ -58,6 +58,7 @@ Rig::~Rig() {
 }
 
 void Rig::close() {
+  bool was_open = false, any_lost = false;
   for (RankParts& parts : ranks_) {
     const bool is_open = !parts.resources.empty();
     // Top first: each resource gives back to the one below it.
@@ -79,7 +80,11 @@ void Rig::close() {
       record_.violate("accounting", "the device still lends " + std::to_string(parts.device->held_bytes()) +
                                         " B after everything ended");
     parts.device->set_gate(nullptr);
+    was_open = was_open || is_open;
+    any_lost = any_lost || is_lost;
   }
+  if (const std::string alive = handles_.alive(); was_open && !any_lost && !alive.empty())
+    record_.violate("accounting", "after everything ended there are still " + alive);
 }
 
 Record Rig::take_record() {
@@ -155,6 +160,8 @@ Device& Rig::device_of_caller() {
 }
 
 void Rig::leave(Call& call, Status status) noexcept {
+  // Those too that a fault makes, and those that a chain makes at its start: they are ended as others are.
+  handles_.note(call, status);
   if (quiet_) return;
   if (plan_.awaits(call)) {
     Scene scene{device_of_caller(), ledger_, fault_random_};

@@ -15,6 +15,7 @@
 #include "harness/fault/plan.hpp"
 #include "harness/memory/buffer.hpp"
 #include "harness/memory/ledger.hpp"
+#include "harness/scenario/handles.hpp"
 #include "harness/scenario/scenario.hpp"
 #include "harness/sched/group.hpp"
 #include "harness/sched/scheduler.hpp"
@@ -104,6 +105,7 @@ class Rig final : private CallGate {
   Ledger ledger_{record_};
   Plan plan_;
   Scheduler scheduler_;
+  Handles handles_;
   Random fault_random_;
   std::vector<RankParts> ranks_;
   std::uint64_t calls_ = 0, memory_refusals_ = 0, other_refusals_ = 0, kills_ = 0;

@@ -77,15 +77,16 @@ void Scheduler::declare_hung(const std::string& why) {
 void Scheduler::unwind() {
   unwinding_ = true;
   unwind_last_ = steps_ + kUnwindSteps;
-  for (std::vector<Process*> left = runnable(); !left.empty(); left = runnable())
-    for (Process* process : left) {
-      if (steps_ < unwind_last_) {
-        resume(*process);
-      } else {
-        process->fiber->abandon();
-      }
-      ++steps_;
+  // The newest first, to its end: what a process owns, those that it started may still be using.
+  for (std::vector<Process*> left = runnable(); !left.empty(); left = runnable()) {
+    Process& newest = *left.back();
+    if (steps_ < unwind_last_) {
+      resume(newest);
+    } else {
+      newest.fiber->abandon();
     }
+    ++steps_;
+  }
 }
 
 void Scheduler::run() {
