@@ -21,6 +21,7 @@ struct FuzzOptions {
   std::uint64_t seed = 1;
   std::uint64_t runs = 1000;
   std::uint64_t attempts_max = 20'000;                   ///< Of shrinking.
+  bool faults = true;                                    ///< false: interleavings and sizes alone.
   std::vector<std::pair<std::string, std::string>> set;  ///< The workload's options that are not drawn.
 };
 

@@ -88,25 +88,40 @@ class Server {
       } else if (step.verb == Step::Verb::pin) {
         ++slot.references;
         pinned.push_back(step.slot);
-      } else {
+      } else if (slot.listed) {
+        slot.listed = false;
         drop(slot);
       }
     }
-    for (const std::size_t slot : pinned)
-      if (slots_[slot].data) drop(slots_[slot]);
+    for (const std::size_t slot : pinned) drop(slots_[slot]);
   }
 
  private:
   struct Slot {
     void* data = nullptr;
     std::size_t bytes = 0;
-    int references = 0;
+    int references = 0;                ///< The slot's own, each pin's and each user's.
+    bool listed = false;               ///< The slot's own was not dropped yet.
     bool taken = false;                ///< Somebody allocates for it.
     std::size_t users = 0;             ///< Queued work is being added to it.
     Event last{};                      ///< After the last use; its id is 0 when there was none.
     std::size_t uses = 0, waited = 0;  ///< Queued so far, and how many of them were waited for.
     std::uint8_t value = 0;
     bool filled = false;
+  };
+
+  /// One process at a time asks the allocator: none of them is made for more.
+  class Turn {
+   public:
+    explicit Turn(Server& server) : server_(server) {
+      server.rig_.scheduler().wait_until("the allocator", [&server] { return !server.allocating_; });
+      server.allocating_ = true;
+    }
+    ~Turn() { server_.allocating_ = false; }
+    Turn(const Turn&) = delete;
+
+   private:
+    Server& server_;
   };
 
   bool has_room(std::size_t bytes) const {
@@ -154,6 +169,7 @@ class Server {
     if (bug_ != Bug::check_then_act) charged_ += bytes;
     void* data = nullptr;
     try {
+      const Turn turn(*this);
       data = rig_.memory().allocate({.bytes = bytes, .tag = "shared"});
     } catch (...) {
       if (bug_ != Bug::check_then_act) charged_ -= bytes;
@@ -164,7 +180,7 @@ class Server {
     if (charged_ > budget_bytes_)
       rig_.record().violate("accounting", "the budget of " + std::to_string(budget_bytes_) +
                                               " B is charged with " + std::to_string(charged_));
-    slot = {.data = data, .bytes = bytes, .references = 1, .taken = true};
+    slot = {.data = data, .bytes = bytes, .references = 1, .listed = true, .taken = true};
   }
 
   /// The slot's next work on this stream comes after its last. The reference keeps it while calls are made.
@@ -182,16 +198,18 @@ class Server {
         Slot& slot;
         ~Over() { --slot.users; }
       } const over{slot};
-      if (slot.last.id == 0)
-        must(device.event_create(slot.last), "cudaEventCreate");
-      else if (waits)
-        must(device.stream_wait_event(stream, slot.last), "cudaStreamWaitEvent");
-      work(data, stream);
-      ++slot.uses;
-      must(device.event_record(slot.last, stream), "cudaEventRecord");
+      try {
+        if (slot.last.id == 0) must(device.event_create(slot.last), "cudaEventCreate");
+        if (waits) must(device.stream_wait_event(stream, slot.last), "cudaStreamWaitEvent");
+        work(data, stream);
+        ++slot.uses;
+        must(device.event_record(slot.last, stream), "cudaEventRecord");
+      } catch (...) {
+        // What is queued has no event that others could wait for, so it is waited for here.
+        (void)device.stream_synchronize(stream);
+        throw;
+      }
     } catch (...) {
-      // What is queued has no event that others could wait for, so it is waited for here.
-      (void)device.stream_synchronize(stream);
       if (bug_ != Bug::drops_in_use) drop(slot);
       throw;
     }
@@ -227,9 +245,15 @@ class Server {
       MemInfo info;
       must(rig_.device().mem_info(info), "cudaMemGetInfo");
       slot.references = left;
-      if (left == 0) give_back(slot);
+      if (left != 0) return;
+      const Turn turn(*this);
+      return give_back(slot);
+    }
+    if (slot.references > 1) {
+      --slot.references;
       return;
     }
+    const Turn turn(*this);
     // Whoever lets go last waits for what is queued; more may come while it does.
     while (slot.references == 1 && slot.waited != slot.uses) {
       const std::size_t seen = slot.uses;
@@ -256,7 +280,7 @@ class Server {
   std::array<Slot, SharedBlocks::kSlots> slots_{};
   std::size_t charged_ = 0, active_ = 0, waiters_ = 0;
   std::vector<char> waiting_;
-  bool finished_ = false;
+  bool allocating_ = false, finished_ = false;
 };
 
 }  // namespace

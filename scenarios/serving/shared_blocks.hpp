@@ -11,7 +11,7 @@
 //              on it
 //   read S     what slot S holds, on the process's own stream, beside what was last filled in
 //   pin S      one more reference to slot S, which the process drops at its end
-//   drop S     one reference less; the last one gives the block back and wakes who waits
+//   drop S     the slot's own reference goes; the last of all gives the block back and wakes who waits
 //
 // Steps on an empty slot, and take into a full one, do nothing. The mistakes that `bug` switches on are those
 // of servers: each needs two processes and a switch between them at one place.

@@ -9,6 +9,8 @@ namespace drought {
 void register_allocator_benches();
 /// "replay/…" and "parse/…": recorded traces of tests/data.
 void register_trace_benches();
+/// "scenario/…": whole runs on a simulated device.
+void register_scenario_benches();
 /// "prefill/…": kernels on a GPU.
 void register_kernel_benches();
 
