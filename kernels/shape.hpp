@@ -61,7 +61,8 @@ auto with_variant(std::string_view type, std::size_t head_dim, Visit visit) {
              (result = visit(element, std::integral_constant<int, head_dims>{}), true)) ||
             ...);
   };
-  const bool found = type == NumberTraits<bf16>::name ? of_type(bf16{}) : of_type(float{});
+  const bool found = type == NumberTraits<bf16>::name    ? of_type(bf16{})
+                     : type == NumberTraits<float>::name && of_type(float{});
   if (!found) throw std::logic_error("a shape that was not checked");
   return result;
 }

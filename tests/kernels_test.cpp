@@ -180,7 +180,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadShape{"prefill_attention", "head_dim = 65", "head_dim 65 is not one of 64, 128"},
         BadShape{"prefill_attention", "heads = 7\nkv_heads = 2", "heads 7 is not a multiple of kv_heads 2"},
         BadShape{"prefill_attention", "kv_heads = 0", "heads and kv_heads must not be 0"},
-        BadShape{"prefill_attention", "type = 'fp64'", "unknown type 'fp64'; known: fp32, bf16"},
+        BadShape{"prefill_attention", "type = 'fp64'", "unknown type 'fp64'; known: fp32, bf16, fp16"},
         BadShape{"prefill_attention", "queries = 0", "batch and queries must not be 0"},
         BadShape{"prefill_attention", "prefix = 2000000000", "more than 2^30 tokens"},
         BadShape{"prefill_attention", "batch = 65535\nheads = 65535\nprefix = 1000000000\nkv_heads = 65535",
