@@ -1,6 +1,7 @@
 #include "kernels/catalogue.hpp"
 
 #include <array>
+#include <sstream>
 
 #include "harness/simt/host_launch.hpp"
 #include "kernels/checksum.hpp"
@@ -20,6 +21,11 @@ using AllKernels = Kernels<PrefillAttention,  //
                            Checksum>;
 
 std::string text(bool value) { return value ? "true" : "false"; }
+std::string text(double value) {
+  std::ostringstream said;
+  said << value;
+  return said.str();
+}
 std::string text(std::size_t value) { return std::to_string(value); }
 std::string text(const std::string& value) { return value; }
 std::string text(const std::vector<std::size_t>& values) {
@@ -68,7 +74,6 @@ std::vector<TestedShape> tested_shapes() { return cases_of(AllKernels{}); }
 
 template struct HostBodies<PrefillVariants>;
 template struct HostBodies<DecodeVariants>;
-template struct HostBodies<VisionVariants>;
 template struct HostBodies<ChecksumVariants>;
 
 }  // namespace drought

@@ -2,14 +2,12 @@
 #include "harness/simt/cuda_launch.hpp"
 #include "kernels/checksum.hpp"
 #include "kernels/decode_attention.hpp"
-#include "kernels/prefill_attention.hpp"
-#include "kernels/vision_attention.hpp"
+#include "kernels/prefill_block.hpp"
 
 namespace drought {
 
 template struct CudaBodies<PrefillVariants>;
 template struct CudaBodies<DecodeVariants>;
-template struct CudaBodies<VisionVariants>;
 template struct CudaBodies<ChecksumVariants>;
 
 }  // namespace drought

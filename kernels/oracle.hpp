@@ -1,8 +1,9 @@
 // What attention kernels are judged by: a float64 oracle that takes rows, not layouts, with the error that a
 // kernel of a given type may make at each element; and the judge of a whole output.
 //
-// The tolerance. Let u be the unit roundoff of the type (2^-8 for bf16, 2^-11 for fp16, 2^-24 for fp32) and e = 2^-24 that of
-// the accumulators. A kernel weighs value j by w_j(1 + d_j), where w_j = 2^(s_j - max). |d_j| is at most
+// The tolerance. Let u be the unit roundoff of the type (2^-8 for bf16, 2^-11 for fp16, 2^-24 for fp32) and e
+// = 2^-24 that of the accumulators. A kernel weighs value j by w_j(1 + d_j), where w_j = 2^(s_j - max). |d_j|
+// is at most
 //   u                          the weight is rounded to the type for the product with V,
 //   2^-21                      exp2 within 2 ulp, twice: once for the weight, once while rescaling,
 //   (D + 8) e A ln 2           the score is a sum of D products in fp32, scaled; A bounds the sum of the
@@ -16,8 +17,8 @@
 // fp16 has no small exponents: below 2^-14 a rounding errs by a = 2^-25 absolutely, so a sum_j |v_j| / sum_j
 // w_j and once more a for the result are added.
 // Bounds do not see errors that are small everywhere, so the whole must also be near in the Euclidean norm:
-// 4e-3 for bf16 (two roundings of relative size u / sqrt(3), with a margin), an eighth of it for fp16, 2^-24 *
-// 2^6 for fp32.
+// 4e-3 for bf16 (two roundings of relative size u / sqrt(3), with a margin), an eighth of it for fp16, 2^-24
+// * 2^6 for fp32.
 #pragma once
 
 #include <cmath>

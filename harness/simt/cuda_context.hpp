@@ -1,6 +1,6 @@
 // The execution context on a GPU: HostContext's members, as CUDA and PTX for sm_80 and later. bf16 and fp16
-// tiles are multiplied by mma.sync m16n8k16 with ldmatrix; floats by fused multiply-adds on the same fragments. For
-// nvcc alone.
+// tiles are multiplied by mma.sync m16n8k16 with ldmatrix; floats by fused multiply-adds on the same
+// fragments. For nvcc alone.
 #pragma once
 
 #include <cuda_runtime.h>
