@@ -161,9 +161,9 @@ Status prefill_body(const Launch& launch, void* stream) {
                       : Variants<72, 72, 192, 128, 2>::run_for(sight, given, queue);
     case 80:
       return one_tile ? run_short<80>(given, queue)
-                      : Variants<80, 80, 192, 128, 2>::run_for(sight, given, queue);
+                      : Variants<80, 80, 192, 112, 2>::run_for(sight, given, queue);
     case 96:
-      return Variants<96, 96, 192, 128, 2>::run_for(sight, given, queue);
+      return Variants<96, 96, 128, 176, 1>::run_for(sight, given, queue);
     case 128:
       if (one_tile) return run_short<128>(given, queue);
       if (sight == Sight::all && given.of.keys >= 1024)

@@ -28,22 +28,35 @@ struct PrefillProducer {
   int brought = 0;  // Tiles of K; those of V follow one behind.
 
   DROUGHT_DEVICE void run() {
-    int begun = 0;
-    for (int turn = 0, place = static_cast<int>(blockIdx.x), next; place < grid.tiles; place = next, ++turn) {
+    int turn = 0;
+    for (int place = static_cast<int>(blockIdx.x), next; place < grid.tiles; place = next) {
       next = following(place);
-      memory.tile_empty(turn & 1).wait((turn / 2 & 1) ^ 1);
-      memory.tiles[turn & 1] = next;
-      memory.tile_full(turn & 1).arrive();
       const Tile tile(grid, place);
-      if (tile.exists()) bring(tile, begun++);
+      if (!tile.exists()) continue;
+      announce(tile, turn);
+      bring(tile, turn++);
     }
+    notice(turn).head = -1;
+    memory.notice_full(turn & 1).arrive();
+  }
+
+  DROUGHT_DEVICE void announce(const Tile& tile, int turn) const {
+    volatile PrefillNotice& said = notice(turn);
+    const Corner out = tile.query_corner(grid);
+    said.own = tile.first_row + tile.of.keys - tile.of.queries;
+    said.keys = tile.of.keys;
+    said.first_keys = tile.first_keys;
+    said.end_keys = tile.end_keys;
+    said.head = tile.head;
+    said.out_row = out.z;
+    said.out_token = out.w;
+    memory.notice_full(turn & 1).arrive();
   }
 
   /// All that one tile needs, the last keys first.
-  DROUGHT_DEVICE void bring(const Tile& tile, int begun) {
-    bring_queries(tile, begun);
+  DROUGHT_DEVICE void bring(const Tile& tile, int turn) {
+    bring_queries(tile, turn);
     int j = tile.end_keys - 1;
-    if (j < tile.first_keys) return;
     bring_keys(tile, j, brought);
     for (; j > tile.first_keys; --j, ++brought) {
       bring_keys(tile, j - 1, brought + 1);
@@ -53,21 +66,25 @@ struct PrefillProducer {
   }
 
  private:
+  DROUGHT_DEVICE volatile PrefillNotice& notice(int turn) const {
+    memory.notice_empty(turn & 1).wait((turn / 2 & 1) ^ 1);
+    return memory.notices[turn & 1];
+  }
   // The counter is drawn from once for each tile, so it wraps to 0 with the last.
   DROUGHT_DEVICE int following(int place) const {
     if (grid.next_tile)
       return static_cast<int>(gridDim.x + atomicInc(grid.next_tile, static_cast<unsigned>(grid.tiles - 1)));
     return place + static_cast<int>(gridDim.x);
   }
-  DROUGHT_DEVICE void bring_queries(const Tile& tile, int begun) const {
-    const int stage = begun % Tiling::query_stages, round = begun / Tiling::query_stages;
+  DROUGHT_DEVICE void bring_queries(const Tile& tile, int turn) const {
+    const int stage = turn % Tiling::query_stages, round = turn / Tiling::query_stages;
     memory.queries_empty(stage).wait((round & 1) ^ 1);
     memory.queries_full(stage).arrive_expecting(Tiling::query_bytes);
+    Corner at = tile.query_corner(grid);
     DROUGHT_UNROLL
-    for (int chunk = 0; chunk < Tiling::key_chunks; ++chunk)
+    for (int chunk = 0; chunk < Tiling::key_chunks; ++chunk, at.x += 64)
       load_box(memory.queries(stage) + chunk * Tiling::query_chunk_bytes, maps.q, memory.queries_full(stage),
-               corner_of(chunk * 64, tile.head, tile.first_row, tile.of.first_query, tile.of.queries,
-                         grid.queries));
+               at);
   }
   DROUGHT_DEVICE void bring_keys(const Tile& tile, int j, int count) const {
     const int stage = count % Tiling::stages;
@@ -84,18 +101,16 @@ struct PrefillProducer {
                             const Tile& tile, int j, int count) const {
     empty.wait((count / Tiling::stages & 1) ^ 1);
     full.arrive_expecting(chunks * Tiling::key_chunk_bytes);
+    Corner at = tile.key_corner(grid, j);
     DROUGHT_UNROLL
-    for (int chunk = 0; chunk < chunks; ++chunk)
-      load_box(to + chunk * Tiling::key_chunk_bytes, map, full,
-               corner_of(chunk * 64, tile.head / grid.heads_to_kv_head, j * Tiling::keys, tile.of.first_key,
-                         tile.of.keys, grid.keys));
+    for (int chunk = 0; chunk < chunks; ++chunk, at.x += 64)
+      load_box(to + chunk * Tiling::key_chunk_bytes, map, full, at);
   }
 };
 
 /// One warpgroup that computes: 64 queries, their scores against one tile of keys, and their output so far.
 template <typename Tiling>
 struct PrefillConsumer {
-  using Tile = PrefillTile<Tiling>;
   static constexpr int score_count = Tiling::keys / 2, out_count = Tiling::value_dim / 2;
   static constexpr bool windowed = Tiling::sight == Sight::window;
 
@@ -117,34 +132,28 @@ struct PrefillConsumer {
   DROUGHT_DEVICE void run() {
     // The first warpgroup begins: the last one's turn counts as over.
     if (Tiling::groups > 1 && group == Tiling::groups - 1) pass(1, 2 * warpgroup_threads);
-    int begun = 0;
-    for (int turn = 0, place = static_cast<int>(blockIdx.x), next; place < grid.tiles; place = next, ++turn) {
-      memory.tile_full(turn & 1).wait(turn / 2 & 1);
-      next = memory.tiles[turn & 1];
-      memory.tile_empty(turn & 1).arrive();
-      const Tile tile(grid, place);
-      if (tile.exists()) attend(tile, begun++);
+    for (int turn = 0;; ++turn) {
+      memory.notice_full(turn & 1).wait(turn / 2 & 1);
+      const volatile PrefillNotice& tile = memory.notices[turn & 1];
+      if (tile.head < 0) break;
+      attend(tile, turn);
+      memory.notice_empty(turn & 1).arrive();
     }
     if (thread == 0) wait_for_stores();
   }
 
   /// One tile, from its queries' arrival to its output's departure.
-  DROUGHT_DEVICE void attend(const Tile& tile, int begun) {
-    const int stage = begun % Tiling::query_stages;
+  DROUGHT_DEVICE void attend(const volatile PrefillNotice& tile, int turn) {
+    const int stage = turn % Tiling::query_stages;
     const std::uint32_t queries = memory.queries(stage);
     begin_sums(tile);
-    memory.queries_full(stage).wait(begun / Tiling::query_stages & 1);
-    if (tile.first_keys < tile.end_keys) {
-      add_keys(tile, queries);
-    } else {
-      DROUGHT_UNROLL
-      for (int i = 0; i < out_count; ++i) out[i] = 0;
-    }
+    memory.queries_full(stage).wait(turn / Tiling::query_stages & 1);
+    add_keys(tile, queries);
     hand_in(queries, tile, stage);
   }
 
  private:
-  DROUGHT_DEVICE void begin_sums(const Tile& tile) {
+  DROUGHT_DEVICE void begin_sums(const volatile PrefillNotice& tile) {
     largest[0] = largest[1] = negative_infinity();
     sum[0] = sum[1] = 0;
     if (!grid.sinks) return;
@@ -152,22 +161,24 @@ struct PrefillConsumer {
     sum[0] = sum[1] = thread % 4 == 0 ? 1.0f : 0.0f;  // Four threads share a row.
   }
 
-  DROUGHT_DEVICE void add_keys(const Tile& tile, std::uint32_t queries) {
+  DROUGHT_DEVICE void add_keys(const volatile PrefillNotice& tile, std::uint32_t queries) {
+    const int own = tile.own, first = tile.first_keys;
     int j = tile.end_keys - 1;
     memory.keys_full(used % Tiling::stages).wait(used / Tiling::stages & 1);
     multiply_keys(queries, used % Tiling::stages);
     multiplies_end<0>(scores);
     if (thread == 0) memory.keys_empty(used % Tiling::stages).arrive();
-    weigh<true>(tile, j);
+    weigh<true>(own, tile.keys, j);
     round_weights();
 
     int accumulate = 0;
     --j;
     if constexpr (Tiling::sight == Sight::causal) {
-      const int clear = tile.last_seen(grid, tile.first_row) / Tiling::keys;
-      for (; j >= clear && j >= 0; --j, accumulate = 1) step<true>(tile, queries, j, accumulate);
+      const int clear = (own + 1) / Tiling::keys;
+      for (; j >= clear && j >= first; --j, accumulate = 1) step<true>(queries, own, tile.keys, j, accumulate);
     }
-    for (; j >= tile.first_keys; --j, accumulate = 1) step<windowed>(tile, queries, j, accumulate);
+    for (; j >= first; --j, accumulate = 1)
+      step<windowed>(queries, own, windowed ? tile.keys : 0, j, accumulate);
 
     const int last = used % Tiling::stages;
     memory.values_full(last).wait(used / Tiling::stages & 1);
@@ -185,7 +196,7 @@ struct PrefillConsumer {
 
   /// The scores of key tile j while the values of the tile after it are added.
   template <bool masked>
-  DROUGHT_DEVICE void step(const Tile& tile, std::uint32_t queries, int j, int accumulate) {
+  DROUGHT_DEVICE void step(std::uint32_t queries, int own, int all_keys, int j, int accumulate) {
     const int keys = (used + 1) % Tiling::stages, values = used % Tiling::stages;
     memory.keys_full(keys).wait((used + 1) / Tiling::stages & 1);
     if constexpr (Tiling::groups > 1) meet(1 + group, 2 * warpgroup_threads);
@@ -195,7 +206,7 @@ struct PrefillConsumer {
     if constexpr (Tiling::groups > 1) pass(1 + (group + 1) % Tiling::groups, 2 * warpgroup_threads);
     multiplies_end<1>(scores);
     if (thread == 0) memory.keys_empty(keys).arrive();
-    weigh<masked>(tile, j);
+    weigh<masked>(own, all_keys, j);
     multiplies_end<0>(out);
     if (thread == 0) memory.values_empty(values).arrive();
     round_weights();
@@ -228,15 +239,19 @@ struct PrefillConsumer {
     multiplies_issued();
   }
 
-  /// Scores of keys that a row does not see become -infinity.
-  DROUGHT_DEVICE void hide(const Tile& tile, int j) {
-    int first[2], end[2];  // Of what the thread's columns see, as if it had them from column 0 on.
+  /// Scores of keys that a row does not see become -infinity. `own` belongs to the tile's first query, of the
+  /// sequence's `all_keys`. Rows past the last query see what they like.
+  DROUGHT_DEVICE void hide(int own, int all_keys, int j) {
+    int first[2], end[2];  // Of what a row sees, counted from the thread's first column on.
     const int before = j * Tiling::keys + thread % 4 * 2;
     DROUGHT_UNROLL
     for (int r = 0; r < 2; ++r) {
-      const int query = tile.first_row + group * 64 + row(2 * r);
-      first[r] = windowed ? tile.of.first_seen(query, grid.left) - before : 0;
-      end[r] = tile.last_seen(grid, query) - before;
+      const int of_row = own + group * 64 + row(2 * r);
+      end[r] = (Tiling::sight == Sight::causal                   ? of_row + 1
+                : windowed && grid.right < all_keys - 1 - of_row ? of_row + 1 + grid.right
+                                                                 : all_keys) -
+               before;
+      first[r] = windowed ? of_row - grid.left - before : 0;
     }
     DROUGHT_UNROLL
     for (int i = 0; i < score_count; ++i) {
@@ -245,24 +260,25 @@ struct PrefillConsumer {
     }
   }
 
-  /// Whether some row of the tile does not see all of key tile j.
-  DROUGHT_DEVICE bool hides(const Tile& tile, int j) const {
-    return (j + 1) * Tiling::keys > tile.last_seen(grid, tile.first_row) ||
-           j * Tiling::keys < tile.of.first_seen(tile.first_row + Tiling::rows - 1, grid.left);
+  /// Whether a row of the tile does not see all of key tile j.
+  DROUGHT_DEVICE bool hides(int own, int all_keys, int j) const {
+    const int end = (j + 1) * Tiling::keys;
+    return end > all_keys || own < end - 1 - grid.right ||
+           j * Tiling::keys < own + Tiling::rows - 1 - grid.left;
   }
 
   /// Turns the scores of key tile j into weights relative to each row's largest so far.
   template <bool masked>
-  DROUGHT_DEVICE void weigh(const Tile& tile, int j) {
+  DROUGHT_DEVICE void weigh(int own, int all_keys, int j) {
     if constexpr (windowed) {
       if (grid.softcap_log2 != 0) {
         DROUGHT_UNROLL
         for (int i = 0; i < score_count; ++i)
           scores[i] = squeezed(scores[i] * grid.score_scale_log2, grid.softcap_log2);
       }
-      if (hides(tile, j)) hide(tile, j);
+      if (hides(own, all_keys, j)) hide(own, all_keys, j);
     } else if constexpr (masked) {
-      hide(tile, j);
+      hide(own, all_keys, j);
     }
     float found[2] = {largest[0], largest[1]}, base[2];
     DROUGHT_UNROLL
@@ -289,7 +305,7 @@ struct PrefillConsumer {
   }
 
   /// Writes the output over this warpgroup's queries, which nobody reads any more, and stores it from there.
-  DROUGHT_DEVICE void hand_in(std::uint32_t queries, const Tile& tile, int stage) {
+  DROUGHT_DEVICE void hand_in(std::uint32_t queries, const volatile PrefillNotice& tile, int stage) {
     DROUGHT_UNROLL
     for (int i = 0; i < out_count; i += 8) {
       std::uint32_t pairs[4] = {};
@@ -304,11 +320,10 @@ struct PrefillConsumer {
     publish_to_stores();
     meet(1 + Tiling::groups + group, warpgroup_threads);
     if (thread != 0) return;
+    Corner at{0, tile.head, tile.out_row + group * 64, tile.out_token};
     DROUGHT_UNROLL
-    for (int chunk = 0; chunk < Tiling::value_chunks; ++chunk)
-      store_box(maps.out, queries + chunk * Tiling::query_chunk_bytes + group * 64 * swizzle_bytes,
-                corner_of(chunk * 64, tile.head, tile.first_row + group * 64, tile.of.first_query,
-                          tile.of.queries, grid.queries));
+    for (int chunk = 0; chunk < Tiling::value_chunks; ++chunk, at.x += 64)
+      store_box(maps.out, queries + chunk * Tiling::query_chunk_bytes + group * 64 * swizzle_bytes, at);
     wait_for_stores_to_read();
     memory.queries_empty(stage).arrive();
   }
@@ -321,8 +336,8 @@ __global__ void __launch_bounds__(Tiling::threads, 1)
   const PrefillBlockMemory<Tiling> memory(shared);
   if (threadIdx.x == 0) memory.init();
   __syncthreads();
-  constexpr int producer_registers = Tiling::groups == 3 ? 32 : 24;
-  constexpr int consumer_registers = Tiling::groups == 3 ? 160 : 240;
+  constexpr int producer_registers = Tiling::groups == 3 ? 32 : 40;
+  constexpr int consumer_registers = Tiling::groups == 3 ? 160 : 232;
   if (threadIdx.x < warpgroup_threads) {
     shrink_to<producer_registers>();
     if (threadIdx.x == 0) PrefillProducer<Tiling>{maps, grid, memory}.run();
@@ -336,7 +351,7 @@ __global__ void __launch_bounds__(Tiling::threads, 1)
 
 /// A block for each tile, one warpgroup that brings what it needs and computes; for sequences of one tile.
 template <typename Tiling>
-__global__ void __launch_bounds__(warpgroup_threads, Tiling::head_dim > 64 ? 4 : 5)
+__global__ void __launch_bounds__(warpgroup_threads, Tiling::head_dim > 80 ? 3 : 4)
     short_attention(const __grid_constant__ PrefillMaps maps, const PrefillGrid grid) {
   extern __shared__ __align__(1024) unsigned char shared[];
   const PrefillBlockMemory<Tiling> memory(shared);
@@ -345,11 +360,12 @@ __global__ void __launch_bounds__(warpgroup_threads, Tiling::head_dim > 64 ? 4 :
   const int thread = static_cast<int>(threadIdx.x);
   if (thread == 0) {
     memory.init();
-    PrefillProducer<Tiling>{maps, grid, memory}.bring(tile, 0);
+    PrefillProducer<Tiling> producer{maps, grid, memory};
+    producer.announce(tile, 0);
+    producer.bring(tile, 0);
   }
   __syncthreads();
-  PrefillConsumer<Tiling> consumer{maps, grid, memory, 0, thread};
-  consumer.attend(tile, 0);
+  PrefillConsumer<Tiling>{maps, grid, memory, 0, thread}.attend(memory.notices[0], 0);
   if (thread == 0) wait_for_stores();
 }
 

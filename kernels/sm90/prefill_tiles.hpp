@@ -56,16 +56,26 @@ struct PrefillMaps {
 /// its fourth goes over all tokens with the same stride, and it begins that length before the tensor. A
 /// sequence's rows lie against the end of the third dimension, and what would be past them is outside the
 /// tensor.
-DROUGHT_DEVICE Corner corner_of(int column, int head, int row, int first, int length, int longest) {
-  return {column, head, longest - length + row, first + length};
+DROUGHT_DEVICE Corner corner_of(int head, int row, int first, int length, int longest) {
+  return {0, head, longest - length + row, first + length};
 }
+
+/// What the producer tells the others of a tile.
+struct PrefillNotice {
+  int own;   // The key that belongs to the tile's first query; below 0 where there are too few.
+  int keys;  // Of the sequence.
+  int first_keys, end_keys;  // Tiles of keys, at least one.
+  int head;                  // -1: there are no more tiles.
+  int out_row, out_token;    // Where the output begins: the corner's last two places.
+};
 
 /// A place in the output: `rows` queries of one head, and the tiles of keys that they see.
 template <typename Tiling>
 struct PrefillTile {
   int first_row, head, batch;
   PrefillSequence of;
-  int first_keys, end_keys;  // Tiles of keys; end_keys may be below first_keys.
+  // Tiles of keys. Where no row sees any, one past the last key, which arrives as zeros and is hidden.
+  int first_keys, end_keys;
 
   DROUGHT_DEVICE PrefillTile(const PrefillGrid& grid, int place) {
     place_at(grid, place);
@@ -74,17 +84,23 @@ struct PrefillTile {
       const std::int32_t *const q = grid.cu_seqlens_q + batch, *const k = grid.cu_seqlens_k + batch;
       of = {q[0], q[1] - q[0], k[0], k[1] - k[0]};
     }
-    first_keys = Tiling::sight == Sight::window ? of.first_seen(first_row, grid.left) / Tiling::keys : 0;
     const int last_row = (first_row + Tiling::rows < of.queries ? first_row + Tiling::rows : of.queries) - 1;
-    end_keys = (last_seen(grid, last_row) + Tiling::keys - 1) / Tiling::keys;
+    const int end = Tiling::sight == Sight::all ? of.keys : of.last_seen(last_row, grid.right);
+    end_keys = (end + Tiling::keys - 1) / Tiling::keys;
+    first_keys = Tiling::sight == Sight::window ? of.first_seen(first_row, grid.left) / Tiling::keys : 0;
+    if (first_keys < end_keys) return;
+    first_keys = (of.keys + Tiling::keys - 1) / Tiling::keys;
+    end_keys = first_keys + 1;
   }
 
   /// Sequences shorter than the longest do not fill their share of the grid.
   DROUGHT_DEVICE bool exists() const { return first_row < of.queries; }
 
-  DROUGHT_DEVICE int last_seen(const PrefillGrid& grid, int row) const {
-    if constexpr (Tiling::sight == Sight::all) return of.keys;
-    return of.last_seen(row, Tiling::sight == Sight::causal ? 0 : grid.right);
+  DROUGHT_DEVICE Corner query_corner(const PrefillGrid& grid) const {
+    return corner_of(head, first_row, of.first_query, of.queries, grid.queries);
+  }
+  DROUGHT_DEVICE Corner key_corner(const PrefillGrid& grid, int j) const {
+    return corner_of(head / grid.heads_to_kv_head, j * Tiling::keys, of.first_key, of.keys, grid.keys);
   }
 
  private:
@@ -111,10 +127,11 @@ struct PrefillTile {
 template <typename Tiling>
 struct PrefillBlockMemory {
   std::uint32_t base;
-  volatile int* tiles;  // The place after the current one, of each of two in turn.
+  volatile PrefillNotice* notices;  // Two, in turn.
 
   DROUGHT_DEVICE explicit PrefillBlockMemory(unsigned char* shared)
-      : base(shared_address(shared)), tiles(reinterpret_cast<int*>(shared + Tiling::barriers_at + 128)) {}
+      : base(shared_address(shared)),
+        notices(reinterpret_cast<PrefillNotice*>(shared + Tiling::barriers_at + 128)) {}
 
   DROUGHT_DEVICE std::uint32_t queries(int stage) const { return base + stage * Tiling::query_bytes; }
   DROUGHT_DEVICE std::uint32_t keys(int stage) const {
@@ -129,14 +146,14 @@ struct PrefillBlockMemory {
   DROUGHT_DEVICE Barrier keys_empty(int stage) const { return at(6 + stage); }
   DROUGHT_DEVICE Barrier values_full(int stage) const { return at(8 + stage); }
   DROUGHT_DEVICE Barrier values_empty(int stage) const { return at(10 + stage); }
-  DROUGHT_DEVICE Barrier tile_full(int stage) const { return at(12 + stage); }
-  DROUGHT_DEVICE Barrier tile_empty(int stage) const { return at(14 + stage); }
+  DROUGHT_DEVICE Barrier notice_full(int stage) const { return at(12 + stage); }
+  DROUGHT_DEVICE Barrier notice_empty(int stage) const { return at(14 + stage); }
 
   DROUGHT_DEVICE void init() const {
     for (int stage = 0; stage < 2; ++stage) {
       for (const int full : {0, 4, 8, 12}) at(full + stage).init(1);
       for (const int empty : {2, 6, 10}) at(empty + stage).init(Tiling::groups);
-      tile_empty(stage).init(warpgroup_threads * Tiling::groups);
+      notice_empty(stage).init(warpgroup_threads * Tiling::groups);
     }
     publish_barriers();
   }
