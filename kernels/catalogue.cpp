@@ -7,6 +7,7 @@
 #include "kernels/checksum.hpp"
 #include "kernels/decode_attention.hpp"
 #include "kernels/prefill_attention.hpp"
+#include "kernels/reference_attention.hpp"
 #include "kernels/vision_attention.hpp"
 
 namespace drought {
@@ -15,9 +16,10 @@ namespace {
 template <typename... Listed>
 struct Kernels {};
 
-using AllKernels = Kernels<PrefillAttention,  //
-                           DecodeAttention,   //
-                           VisionAttention,   //
+using AllKernels = Kernels<PrefillAttention,    //
+                           DecodeAttention,     //
+                           VisionAttention,     //
+                           ReferenceAttention,  //
                            Checksum>;
 
 std::string text(bool value) { return value ? "true" : "false"; }
@@ -73,6 +75,7 @@ std::span<const KernelEntry> kernel_catalogue() { return kEntries; }
 std::vector<TestedShape> tested_shapes() { return cases_of(AllKernels{}); }
 
 template struct HostBodies<PrefillVariants>;
+template struct HostBodies<ReferenceVariants>;
 template struct HostBodies<DecodeVariants>;
 template struct HostBodies<ChecksumVariants>;
 

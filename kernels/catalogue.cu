@@ -3,10 +3,12 @@
 #include "kernels/checksum.hpp"
 #include "kernels/decode_attention.hpp"
 #include "kernels/prefill_block.hpp"
+#include "kernels/reference_attention.hpp"
 
 namespace drought {
 
 template struct CudaBodies<PrefillVariants>;
+template struct CudaBodies<ReferenceVariants>;
 template struct CudaBodies<DecodeVariants>;
 template struct CudaBodies<ChecksumVariants>;
 

@@ -34,6 +34,8 @@ HostTensor::HostTensor(std::span<const std::byte> bytes, std::string_view type,
     values_ = converted<bf16>(bytes, [](bf16 x) { return static_cast<double>(to_float(x)); });
   } else if (type == "fp16") {
     values_ = converted<fp16>(bytes, [](fp16 x) { return static_cast<double>(to_float(x)); });
+  } else if (type == "fp64") {
+    values_ = converted<double>(bytes, [](double x) { return x; });
   } else if (type == "int32") {
     values_ = converted<std::int32_t>(bytes, [](std::int32_t x) { return static_cast<double>(x); });
   } else {

@@ -35,7 +35,8 @@ namespace drought {
 /// A part's elements as doubles, and the way back from a multi-index, last index fastest.
 class HostTensor {
  public:
-  /// `type` is "fp32", "bf16", "fp16" or "int32". Throws std::invalid_argument when the bytes do not match.
+  /// `type` is "fp64", "fp32", "bf16", "fp16" or "int32". Throws std::invalid_argument when the bytes do not
+  /// match.
   HostTensor(std::span<const std::byte> bytes, std::string_view type, std::vector<std::size_t> extents);
 
   double at(std::initializer_list<std::size_t> index) const { return values_[place(index)]; }

@@ -183,14 +183,13 @@ Status PrefillAttention::launch_as(std::string_view name, Device& device, Stream
   return status;
 }
 
-Comparison PrefillAttention::compare(std::span<const std::span<const std::byte>> parts) const {
+void PrefillAttention::answers(std::span<const std::span<const std::byte>> parts,
+                               const AnswerTaker& take) const {
   const Shape& s = shape_;
   const HostTensor queries(parts[q], s.type, {total_queries(), s.heads, s.head_dim});
   const HostTensor keys(parts[k], s.type, {total_keys(), s.kv_heads, s.head_dim});
   const HostTensor values(parts[v], s.type, {total_keys(), s.kv_heads, value_dim()});
-  const HostTensor got(parts[out], s.type, {total_queries(), s.heads, value_dim()});
   const HostTensor sink(parts[sinks], "fp32", {bytes_[sinks] / sizeof(float)});
-  Judge judge(norm_limit(s.type));
   std::size_t query = 0, key = 0;
   for (std::size_t b = 0; b < sequences(); ++b) {
     const std::size_t queries_here = packed() ? s.cu_seqlens_q[b + 1] - s.cu_seqlens_q[b] : s.queries;
@@ -201,9 +200,8 @@ Comparison PrefillAttention::compare(std::span<const std::span<const std::byte>>
       for (std::size_t j = 0; j < keys_here; ++j)
         oracle.push(keys.row({key + j, group}), values.row({key + j, group}));
       for (std::size_t i = 0; i < queries_here; ++i) {
-        AttentionOracle::Sight sight{.softcap = s.softcap};
+        AttentionOracle::Sight sight{.begin = keys_here, .softcap = s.softcap};
         if (s.sinks) sight.sink = sink.at({h});
-        sight.begin = keys_here;
         for (std::size_t j = 0; j < keys_here; ++j) {
           // How far key j stands behind the query's own.
           const auto behind =
@@ -213,18 +211,23 @@ Comparison PrefillAttention::compare(std::span<const std::span<const std::byte>>
           sight.begin = std::min(sight.begin, j);
           sight.end = j + 1;
         }
-        const auto answer = oracle.ask(queries.row({query + i, h}), sight);
-        for (std::size_t d = 0; d < value_dim(); ++d) {
-          judge.take(got.at({query + i, h, d}), answer.out[d], answer.tolerance[d], [&] {
-            return "out[" + std::to_string(query + i) + "][" + std::to_string(h) + "][" + std::to_string(d) +
-                   "] of sequence " + std::to_string(b);
-          });
-        }
+        take(query + i, h, oracle.ask(queries.row({query + i, h}), sight));
       }
     }
     query += queries_here;
     key += keys_here;
   }
+}
+
+Comparison PrefillAttention::compare(std::span<const std::span<const std::byte>> parts) const {
+  const HostTensor got(parts[out], shape_.type, {total_queries(), shape_.heads, value_dim()});
+  Judge judge(norm_limit(shape_.type));
+  answers(parts, [&](std::size_t query, std::size_t head, const AttentionOracle::Answer& answer) {
+    for (std::size_t d = 0; d < value_dim(); ++d)
+      judge.take(got.at({query, head, d}), answer.out[d], answer.tolerance[d], [&] {
+        return "out[" + std::to_string(query) + "][" + std::to_string(head) + "][" + std::to_string(d) + "]";
+      });
+  });
   return judge.verdict();
 }
 
@@ -238,6 +241,8 @@ double PrefillAttention::flops() const {
   }
   return 2 * pairs * static_cast<double>(shape_.heads * (shape_.head_dim + value_dim()));
 }
+
+std::size_t PrefillAttention::rows() const { return total_queries() * shape_.heads; }
 
 template <typename T>
 PrefillArguments<T> PrefillAttention::arguments_of(std::span<void* const> parts) const {
@@ -316,5 +321,9 @@ Status PrefillAttention::run_portable(const Launch& hopper) {
   const Launch launch = portable<Variant>(given.of, hopper);
   return launch.host(launch);
 }
+
+template PrefillArguments<float> PrefillAttention::arguments_of(std::span<void* const>) const;
+template PrefillArguments<bf16> PrefillAttention::arguments_of(std::span<void* const>) const;
+template PrefillArguments<fp16> PrefillAttention::arguments_of(std::span<void* const>) const;
 
 }  // namespace drought

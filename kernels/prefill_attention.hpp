@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -90,9 +91,21 @@ class PrefillAttention final : public Kernel {
   /// Counts what queries see, whatever a body computes beyond it.
   double flops() const override;
 
+  /// What the oracle answers to every row of every head.
+  using AnswerTaker =
+      std::function<void(std::size_t query, std::size_t head, const AttentionOracle::Answer& answer)>;
+  void answers(std::span<const std::span<const std::byte>> parts, const AnswerTaker& take) const;
+
+  /// What a body is given, of the type that the shape names, and what it may touch.
+  template <typename T>
+  PrefillArguments<T> arguments_of(std::span<void* const> parts) const;
+  std::array<Operand, part_count> operands_of(std::span<void* const> parts) const;
+
   /// One sequence of the batch.
   PrefillSequence sequence(std::size_t at) const;
   std::size_t sequences() const { return packed() ? shape_.cu_seqlens_q.size() - 1 : shape_.batch; }
+  /// Of the output: every query of every head.
+  std::size_t rows() const;
   /// Elements of a value.
   std::size_t value_dim() const { return shape_.value_dim == 0 ? shape_.head_dim : shape_.value_dim; }
   /// What a query sees on either side of its own key.
@@ -108,10 +121,6 @@ class PrefillAttention final : public Kernel {
     return packed() ? shape_.cu_seqlens_k.back() : shape_.batch * (shape_.prefix + shape_.queries);
   }
   void require_sequences();
-
-  template <typename T>
-  PrefillArguments<T> arguments_of(std::span<void* const> parts) const;
-  std::array<Operand, part_count> operands_of(std::span<void* const> parts) const;
 
   template <typename Variant>
   static Launch portable(const PrefillArguments<typename Variant::Number>& arguments, const Launch& outer);
