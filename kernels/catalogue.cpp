@@ -6,8 +6,11 @@
 #include "harness/simt/host_launch.hpp"
 #include "kernels/checksum.hpp"
 #include "kernels/decode_attention.hpp"
+#include "kernels/patch_embedding.hpp"
+#include "kernels/patch_merger.hpp"
 #include "kernels/prefill_attention.hpp"
 #include "kernels/reference_attention.hpp"
+#include "kernels/rope.hpp"
 #include "kernels/vision_attention.hpp"
 
 namespace drought {
@@ -20,6 +23,9 @@ using AllKernels = Kernels<PrefillAttention,    //
                            DecodeAttention,     //
                            VisionAttention,     //
                            ReferenceAttention,  //
+                           PatchEmbedding,      //
+                           PatchMerger,         //
+                           Rope,                //
                            Checksum>;
 
 std::string text(bool value) { return value ? "true" : "false"; }
@@ -76,6 +82,9 @@ std::vector<TestedShape> tested_shapes() { return cases_of(AllKernels{}); }
 
 template struct HostBodies<PrefillVariants>;
 template struct HostBodies<ReferenceVariants>;
+template struct HostBodies<PatchEmbeddingVariants>;
+template struct HostBodies<PatchMergerVariants>;
+template struct HostBodies<RopeVariants>;
 template struct HostBodies<DecodeVariants>;
 template struct HostBodies<ChecksumVariants>;
 
