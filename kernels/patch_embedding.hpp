@@ -15,6 +15,7 @@
 #include "harness/scenario/key.hpp"
 #include "harness/simt/kernel.hpp"
 #include "harness/simt/launch.hpp"
+#include "harness/simt/tile.hpp"
 #include "kernels/oracle.hpp"
 #include "kernels/shape.hpp"
 

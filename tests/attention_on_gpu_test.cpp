@@ -14,6 +14,7 @@
 #include "kernels/reference_attention.hpp"
 #include "kernels/vision_attention.hpp"
 #include "tests/device_memory.hpp"
+#include "tests/outliers.hpp"
 
 namespace drought {
 namespace {
@@ -26,24 +27,6 @@ std::string described(const Shape& s) {
          " packed " + std::to_string(s.cu_seqlens_q.size()) + " window " + std::to_string(s.window_left) +
          ", " + std::to_string(s.window_right) + " softcap " + std::to_string(s.softcap) +
          (s.sinks ? " sinks" : "");
-}
-
-/// A thousandth of the elements ten times as large, as activations have them.
-void add_outliers(std::string_view type, std::span<std::byte> part, std::uint64_t seed) {
-  const auto each = [&](auto element) {
-    using T = decltype(element);
-    const std::size_t count = part.size() / sizeof(T);
-    const auto places = permutation(1024, seed);
-    for (std::size_t i = static_cast<std::size_t>(places[0]); i < count;
-         i += 512 + static_cast<std::size_t>(places[i % 1024])) {
-      std::memcpy(&element, &part[i * sizeof(T)], sizeof(T));
-      element = from_float<T>(10 * to_float(element));
-      std::memcpy(&part[i * sizeof(T)], &element, sizeof(T));
-    }
-  };
-  if (type == "bf16") return each(bf16{});
-  if (type == "fp16") return each(fp16{});
-  each(float{});
 }
 
 void expect_as_reference(Device& device, const Shape& shape, bool outliers = false) {
@@ -118,22 +101,29 @@ TEST_F(AttentionOnTheGpu, AgreesWithTheReferenceAtEveryHeadSizeAndLength) {
   }
 }
 
+/// No query, no key, neither, fewer keys than queries, exact tiles, and as a last sequence what is given.
+Shape packed_shape(std::size_t head_dim, std::size_t queries, std::size_t keys) {
+  Shape shape = shape_of("bf16", head_dim, 0);
+  shape.cu_seqlens_q = {0, 1, 1, 1, 301, 429, 429 + queries};
+  shape.cu_seqlens_k = {0, 9, 137, 137, 337, 465, 465 + keys};
+  return shape;
+}
+
 TEST_F(AttentionOnTheGpu, AgreesWithTheReferenceWithEveryOption) {
   for (const std::size_t head_dim : kHeadDims) {
     for (const char* const body : {"hopper", "portable"}) {
       for (const std::size_t window : {std::size_t{0}, std::size_t{100}, std::size_t{300}, tokens_max}) {
         for (const bool causal : {true, false}) {
-          Shape shape = shape_of("bf16", head_dim, 0);
-          // No query, no key, neither, fewer keys than queries, exact tiles, and more than one tile of each.
-          shape.cu_seqlens_q = {0, 1, 1, 1, 301, 429, 429 + 700};
-          shape.cu_seqlens_k = {0, 9, 137, 137, 337, 465, 465 + 1100};
-          shape.causal = causal;
-          shape.window_left = window;
-          shape.window_right = window / 2;
-          shape.softcap = window == 100 ? 20 : 0;
-          shape.sinks = window == 300 || window == tokens_max;
-          shape.body = body;
-          expect_as_reference(*device_, shape);
+          for (const bool is_long : {true, false}) {
+            Shape shape = is_long ? packed_shape(head_dim, 700, 1100) : packed_shape(head_dim, 200, 310);
+            shape.causal = causal;
+            shape.window_left = window;
+            shape.window_right = window / 2;
+            shape.softcap = window == 100 ? 2 : 0;
+            shape.sinks = window == 300 || window == tokens_max;
+            shape.body = body;
+            expect_as_reference(*device_, shape);
+          }
         }
       }
     }

@@ -9,6 +9,7 @@
 #include "kernels/catalogue.hpp"
 #include "kernels/decode_attention.hpp"
 #include "kernels/oracle.hpp"
+#include "kernels/rope.hpp"
 #include "kernels/vision_attention.hpp"
 #include "tests/kernel_memory.hpp"
 
@@ -160,6 +161,18 @@ TEST(VisionAttention, RefusesStartsThatAreNotItsShapes) {
   KernelMemory memory(kernel, 1);
   fill_integers(std::vector<std::int32_t>{0, 60, 50}, memory.bytes("cu_seqlens"));
   EXPECT_EQ(kernel.wrong_inputs(memory.views()), "cu_seqlens[1] is 60, the shape says 17");
+}
+
+TEST(Rope, RefusesAxesAndPositionsThatItsShapeDoesNotHave) {
+  const Rope kernel({.tokens = 3, .head_dim = 64, .positions = "vision"});
+  KernelMemory memory(kernel, 1);
+  EXPECT_EQ(kernel.wrong_inputs(memory.views()), "");
+  fill_integers(std::vector<std::int32_t>{0, 1, 2, 3, -4, 5}, memory.bytes("positions"));
+  EXPECT_EQ(kernel.wrong_inputs(memory.views()), "positions[1][1] is -4");
+  auto axes = integers(memory.bytes("axes"));
+  axes[15] = 2;
+  fill_integers(axes, memory.bytes("axes"));
+  EXPECT_EQ(kernel.wrong_inputs(memory.views()), "axes[15] is 2, the shape says 0");
 }
 
 struct BadShape {

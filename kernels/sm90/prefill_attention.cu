@@ -117,18 +117,15 @@ Status run(const PrefillArguments& given, cudaStream_t stream) {
   return static_cast<Status>(cudaGetLastError());
 }
 
-/// The variants of one pair of head sizes. `query_stages` of 2: the next queries are brought meanwhile.
+/// The variants of one way to cut. `query_stages` of 2: the next tile's queries are brought meanwhile.
 template <int head_dim, int value_dim, int rows, int keys, int query_stages>
-struct Variants {
-  template <Sight sight>
-  using Tiling = PrefillTiling<head_dim, value_dim, rows, keys, query_stages, sight>;
-
-  static Status run_for(Sight sight, const PrefillArguments& given, cudaStream_t stream) {
-    if (sight == Sight::all) return run<Tiling<Sight::all>>(given, stream);
-    if (sight == Sight::causal) return run<Tiling<Sight::causal>>(given, stream);
-    return run<Tiling<Sight::window>>(given, stream);
-  }
-};
+Status run_for(Sight sight, const PrefillArguments& given, cudaStream_t stream) {
+  if (sight == Sight::all)
+    return run<PrefillTiling<head_dim, value_dim, rows, keys, query_stages, Sight::all>>(given, stream);
+  if (sight == Sight::causal)
+    return run<PrefillTiling<head_dim, value_dim, rows, keys, query_stages, Sight::causal>>(given, stream);
+  return run<PrefillTiling<head_dim, value_dim, rows, keys, query_stages, Sight::window>>(given, stream);
+}
 
 Sight sight_of(const drought::PrefillArguments<bf16>& of) {
   const bool all_before = of.left >= of.keys - 1, squeezes = of.softcap_log2 != 0;
@@ -136,6 +133,7 @@ Sight sight_of(const drought::PrefillArguments<bf16>& of) {
   return !squeezes && all_before && of.right == 0 ? Sight::causal : Sight::window;
 }
 
+/// Sequences of one tile.
 template <int head_dim>
 Status run_short(const PrefillArguments& given, cudaStream_t stream) {
   return run<PrefillTiling<head_dim, head_dim, 64, 64, 1, Sight::all>>(given, stream);
@@ -143,8 +141,9 @@ Status run_short(const PrefillArguments& given, cudaStream_t stream) {
 
 }  // namespace
 
-// Short sequences leave a block little to do on a tile, so its next queries are brought meanwhile; long ones
-// are better off with wider tiles of keys.
+// Tiles as large as registers and shared memory allow, but where sequences are short: there the next tile's
+// queries had better arrive meanwhile, and less of a tile lie past the diagonal. Which is best where was
+// measured on an H200.
 Status prefill_body(const Launch& launch, void* stream) {
   if (launch.arguments_bytes != sizeof(PrefillArguments)) return Status::invalid_value;
   PrefillArguments given;
@@ -152,27 +151,28 @@ Status prefill_body(const Launch& launch, void* stream) {
   const auto queue = static_cast<cudaStream_t>(stream);
   const Sight sight = sight_of(given.of);
   const bool one_tile = sight == Sight::all && given.of.queries <= 64 && given.of.keys <= 64;
+  const bool few_keys = given.of.keys <= 1024;
   switch (given.head_dim) {
     case 64:
-      return one_tile ? run_short<64>(given, queue)
-                      : Variants<64, 64, 192, 128, 2>::run_for(sight, given, queue);
+      if (one_tile) return run_short<64>(given, queue);
+      if (few_keys && sight == Sight::causal)
+        return run<PrefillTiling<64, 64, 128, 128, 2, Sight::causal>>(given, queue);
+      return run_for<64, 64, 192, 128, 2>(sight, given, queue);
     case 72:
-      return one_tile ? run_short<72>(given, queue)
-                      : Variants<72, 72, 192, 128, 2>::run_for(sight, given, queue);
+      return one_tile ? run_short<72>(given, queue) : run_for<72, 72, 192, 128, 2>(sight, given, queue);
     case 80:
-      return one_tile ? run_short<80>(given, queue)
-                      : Variants<80, 80, 192, 112, 2>::run_for(sight, given, queue);
+      return one_tile ? run_short<80>(given, queue) : run_for<80, 80, 192, 112, 2>(sight, given, queue);
     case 96:
-      return Variants<96, 96, 128, 176, 1>::run_for(sight, given, queue);
+      return few_keys ? run_for<96, 96, 128, 128, 2>(sight, given, queue)
+                      : run_for<96, 96, 192, 96, 2>(sight, given, queue);
     case 128:
-      if (one_tile) return run_short<128>(given, queue);
-      if (sight == Sight::all && given.of.keys >= 1024)
-        return run<PrefillTiling<128, 128, 128, 176, 1, Sight::all>>(given, queue);
-      return Variants<128, 128, 128, 128, 2>::run_for(sight, given, queue);
+      return one_tile ? run_short<128>(given, queue) : run_for<128, 128, 128, 128, 2>(sight, given, queue);
     case 192:
-      return Variants<192, 128, 128, 128, 1>::run_for(sight, given, queue);
+      return few_keys ? run_for<192, 128, 128, 96, 2>(sight, given, queue)
+                      : run_for<192, 128, 128, 128, 1>(sight, given, queue);
     case 256:
-      return Variants<256, 256, 128, 80, 1>::run_for(sight, given, queue);
+      return few_keys ? run_for<256, 256, 128, 64, 1>(sight, given, queue)
+                      : run_for<256, 256, 128, 80, 1>(sight, given, queue);
     default:
       return Status::invalid_value;
   }

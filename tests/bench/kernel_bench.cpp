@@ -1,5 +1,5 @@
-// Attention on this machine's GPU at the shapes of served models, by the GPU's own clock. Names end as those
-// of tests/bench/peers/attention.py do, which says what PyTorch needs for the same.
+// Attention and its surroundings on this machine's GPU at the shapes of served models, by the GPU's own
+// clock. Names end as those of tests/bench/peers/attention.py do, which says what PyTorch needs for the same.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -10,7 +10,10 @@
 
 #include "harness/device/cuda_timer.hpp"
 #include "harness/device/device.hpp"
+#include "kernels/patch_embedding.hpp"
+#include "kernels/patch_merger.hpp"
 #include "kernels/prefill_attention.hpp"
+#include "kernels/rope.hpp"
 #include "kernels/vision_attention.hpp"
 #include "tests/bench/benches.hpp"
 
@@ -144,6 +147,15 @@ void register_kernel_benches() {
   }
   for (const std::size_t queries : {4096, 16384})
     register_prefill(64, queries, {.heads = 64, .kv_heads = 8, .window_left = 1023, .body = "hopper"});
+  register_kernel("vision/patch_embedding", std::make_shared<PatchEmbedding>(PatchEmbedding::Shape{
+                                                .patches = kTokens, .patch = 14, .columns = 1280}));
+  register_kernel("vision/patch_merger", std::make_shared<PatchMerger>(PatchMerger::Shape{
+                                             .rows = 128, .columns = 128, .hidden = 1280, .norm = "rms"}));
+  register_kernel("rope/text/D128", std::make_shared<Rope>(Rope::Shape{
+                                        .tokens = kTokens, .heads = 40, .head_dim = 128, .base = 1e6}));
+  register_kernel("rope/vision/D80",
+                  std::make_shared<Rope>(
+                      Rope::Shape{.tokens = kTokens, .heads = 32, .head_dim = 80, .positions = "vision"}));
   for (const char* const body : {"hopper", "portable"}) {
     for (const std::size_t head_dim : {64, 72, 80, 128}) {
       for (const std::size_t tokens : {64, 1024, 4096, 16384}) {

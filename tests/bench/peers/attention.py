@@ -53,10 +53,13 @@ def calls(kind, dim, heads, kv_heads, causal, length):
 
 def main():
     for name in sys.argv[1:]:
-        kind, dim, heads, kv_heads, mask, length = re.fullmatch(
-            r"(\w+)/D(\d+)(?:h(\d+)k(\d+))?/(\w+)/(\d+)", name).groups()
+        parts = re.fullmatch(r"(\w+)/D(\d+)(?:h(\d+)k(\d+))?/(full|causal)/(\d+)", name)
+        if not parts:
+            print(name, "none - -", flush=True)
+            continue
+        kind, dim, heads, kv_heads, mask, length = parts.groups()
         dim, length = int(dim), int(length)
-        heads = int(heads or (16 if kind == "vision" else COLUMNS // min(dim, 128) if dim == 192 else COLUMNS // dim))
+        heads = int(heads or (16 if kind == "vision" else COLUMNS // (128 if dim == 192 else dim)))
         kv_heads, causal = int(kv_heads or heads), mask == "causal"
         pairs = TOKENS * length / (2 if causal else 1)
         flops = 2 * pairs * heads * (dim + (128 if dim == 192 else dim))
