@@ -9,8 +9,8 @@ namespace drought {
 void register_allocator_benches();
 /// "replay/…" and "parse/…": recorded traces of tests/data.
 void register_trace_benches();
-/// "prefill/…", "vision/…" and "rope/…": kernels on a GPU; "cold/…": the same with nothing of theirs in the L2
-/// cache.
+/// "prefill/…", "vision/…" and "rope/…": kernels on a GPU; "cold/…": the same with nothing of it in the
+/// L2 cache.
 void register_kernel_benches();
 
 }  // namespace drought
