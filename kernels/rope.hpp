@@ -66,39 +66,45 @@ struct RopeBlock {
       sines[pair] = std::sin(angle);
     }
     context.sync();
+    given.interleaved ? turn_heads<true>(context, given, cosines, sines)
+                      : turn_heads<false>(context, given, cosines, sines);
+  }
+
+ private:
+  /// A thread keeps to its place in a head, and goes from head to head.
+  template <bool interleaved, typename Context>
+  DROUGHT_DEVICE static void turn_heads(Context& context, const Arguments& given, const float* cosines,
+                                        const float* sines) {
     const auto x = context.global(reinterpret_cast<const Quad*>(given.x));
     const auto out = context.global(reinterpret_cast<Quad*>(given.out));
-    const int quads = pairs / 4, still = (given.head_dim - 2 * pairs) / 4;  // Of a head.
-    for (int i = context.thread(); i < given.heads * (quads + still); i += threads) {
-      const int head = i / (quads + still), quad = i % (quads + still);
-      const std::size_t start = (static_cast<std::size_t>(token) * static_cast<std::size_t>(given.heads) +
-                                 static_cast<std::size_t>(head)) *
-                                static_cast<std::size_t>(given.head_dim / 4);
+    const int quads = given.pairs / 4, still = (given.head_dim - 2 * given.pairs) / 4;  // Of a head.
+    const int width = quads + still, heads_at_once = threads / width;
+    const int quad = context.thread() % width, first_head = context.thread() / width;
+    if (first_head >= heads_at_once) return;
+    for (int head = first_head; head < given.heads; head += heads_at_once) {
+      const std::size_t start =
+          (static_cast<std::size_t>(context.block().x) * static_cast<std::size_t>(given.heads) +
+           static_cast<std::size_t>(head)) *
+          static_cast<std::size_t>(given.head_dim / 4);
       if (quad >= quads) {
         const std::size_t at = start + static_cast<std::size_t>(quads + quad);
         out[at] = x[at];
         continue;
       }
-      const std::size_t first = start + static_cast<std::size_t>(given.interleaved ? 2 * quad : quad);
-      const std::size_t second = first + static_cast<std::size_t>(given.interleaved ? 1 : quads);
+      const std::size_t first = start + static_cast<std::size_t>(interleaved ? 2 * quad : quad);
+      const std::size_t second = first + static_cast<std::size_t>(interleaved ? 1 : quads);
       Quad a = x[first], b = x[second];
-      turn(a, b, cosines + 4 * quad, sines + 4 * quad, given.interleaved);
+      DROUGHT_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        T& left = !interleaved ? a.value[i] : i < 2 ? a.value[2 * i % 4] : b.value[2 * i % 4];
+        T& right = !interleaved ? b.value[i] : i < 2 ? a.value[2 * i % 4 + 1] : b.value[2 * i % 4 + 1];
+        const float p = to_float(left), q = to_float(right);
+        const float cosine = cosines[4 * quad + i], sine = sines[4 * quad + i];
+        left = from_float<T>(p * cosine - q * sine);
+        right = from_float<T>(q * cosine + p * sine);
+      }
       out[first] = a;
       out[second] = b;
-    }
-  }
-
- private:
-  /// Turns four pairs: (a[i], b[i]), or when interleaved the neighbours of a and then of b.
-  DROUGHT_DEVICE static void turn(Quad& a, Quad& b, const float* cosines, const float* sines,
-                                  bool interleaved) {
-    DROUGHT_UNROLL
-    for (int i = 0; i < 4; ++i) {
-      T& left = !interleaved ? a.value[i] : i < 2 ? a.value[2 * i] : b.value[2 * i - 4];
-      T& right = !interleaved ? b.value[i] : i < 2 ? a.value[2 * i + 1] : b.value[2 * i - 3];
-      const float x = to_float(left), y = to_float(right);
-      left = from_float<T>(x * cosines[i] - y * sines[i]);
-      right = from_float<T>(y * cosines[i] + x * sines[i]);
     }
   }
 };
@@ -140,8 +146,8 @@ class Rope final : public Kernel {
     const std::size_t rotary = rotary_dim();
     require(shape.tokens > 0 && shape.tokens <= tokens_max, "tokens must be between 1 and 2^30");
     require(shape.heads > 0 && shape.heads <= grid_rows_max, "heads must be between 1 and 65535");
-    require(shape.head_dim > 0 && shape.head_dim % 8 == 0 && shape.head_dim <= 1024,
-            "head_dim must be a multiple of 8 up to 1024");
+    require(shape.head_dim > 0 && shape.head_dim % 8 == 0 && shape.head_dim <= 512,
+            "head_dim must be a multiple of 8 up to 512");
     require(rotary <= shape.head_dim && rotary % 8 == 0,
             "rotary_dim must be a multiple of 8 and no more than head_dim");
     require(shape.base > 1, "base must be above 1");

@@ -220,7 +220,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadShape{"prefill_attention", "softcap = -1", "softcap must be between 0 and 1e6"},
         BadShape{"prefill_attention", "type = 'fp16'\nbody = 'hopper'", "the hopper body takes bf16"},
         BadShape{"prefill_attention", "body = 'ampere'", "unknown body 'ampere'"},
-        BadShape{"rope", "head_dim = 60", "head_dim must be a multiple of 8 up to 1024"},
+        BadShape{"rope", "head_dim = 60", "head_dim must be a multiple of 8 up to 512"},
         BadShape{"rope", "rotary_dim = 72", "rotary_dim must be a multiple of 8 and no more than head_dim"},
         BadShape{"rope", "positions = 'audio'", "unknown positions 'audio'; known: text, m-rope, vision"},
         BadShape{"rope", "positions = 'm-rope'\nsections = [16, 8, 7]",
