@@ -231,7 +231,7 @@ DROUGHT_DEVICE void attend(Context& context, const typename Context::template Gl
   if (range.begin >= range.end) context.sync();  // Nobody's copies of queries are under way any more.
 }
 
-/// What two bytes or four of several elements travel as.
+/// Sixteen bytes of elements, as many as a thread reads or writes at once.
 struct __attribute__((may_alias)) AttentionPiece {
   std::uint32_t word[4];
 };

@@ -29,9 +29,12 @@ PrefillAttention::PrefillAttention(const Shape& shape) : shape_(shape) {
   require(shape.softcap >= 0 && shape.softcap <= 1e6, "softcap must be between 0 and 1e6");
   require(shape.body == "best" || shape.body == "hopper" || shape.body == "portable",
           "unknown body '" + shape.body + "'; known: best, hopper, portable");
-  hopper_ = shape.body != "portable" && shape.type == "bf16" && total_keys() > 0 &&
+  const std::size_t tiles = checked_product("the tiles of prefill_attention",
+                                            {longest_queries_ / 64 + 1, shape.heads, sequences()});
+  hopper_ = shape.body != "portable" && shape.type == "bf16" && total_keys() > 0 && tiles <= tokens_max &&
             sm90::has_prefill(static_cast<int>(shape.head_dim), static_cast<int>(value_dim()));
-  require(hopper_ || shape.body != "hopper", "the hopper body takes bf16 and at least one key");
+  require(hopper_ || shape.body != "hopper",
+          "the hopper body takes bf16, at least one key and no more than 2^30 tiles");
   const std::size_t element = element_bytes(shape.type);
   bytes_[q] =
       checked_product("q of prefill_attention", {total_queries(), shape.heads, shape.head_dim, element});

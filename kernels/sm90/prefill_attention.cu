@@ -42,7 +42,7 @@ bool describe(CUtensorMap& map, const Tensor& tensor, int box_tokens) {
   const cuuint64_t strides[] = {head, row, row};
   const cuuint32_t box[] = {64, 1, static_cast<cuuint32_t>(box_tokens), 1};
   const cuuint32_t steps[] = {1, 1, 1, 1};
-  // Never read from before the tensor: coordinates add up to a row of it.
+  // Nothing is read before the tensor: the two coordinates of a row add up to one of its rows.
   void* const base = reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(tensor.data) - longest * row);
   return encode_tiled()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, base, sizes, strides, box, steps,
                         CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
