@@ -1,11 +1,16 @@
 #include "kernels/catalogue.hpp"
 
 #include <array>
+#include <sstream>
 
 #include "harness/simt/host_launch.hpp"
 #include "kernels/checksum.hpp"
 #include "kernels/decode_attention.hpp"
+#include "kernels/patch_embedding.hpp"
+#include "kernels/patch_merger.hpp"
 #include "kernels/prefill_attention.hpp"
+#include "kernels/reference_attention.hpp"
+#include "kernels/rope.hpp"
 #include "kernels/vision_attention.hpp"
 
 namespace drought {
@@ -14,12 +19,21 @@ namespace {
 template <typename... Listed>
 struct Kernels {};
 
-using AllKernels = Kernels<PrefillAttention,  //
-                           DecodeAttention,   //
-                           VisionAttention,   //
+using AllKernels = Kernels<PrefillAttention,    //
+                           DecodeAttention,     //
+                           VisionAttention,     //
+                           ReferenceAttention,  //
+                           PatchEmbedding,      //
+                           PatchMerger,         //
+                           Rope,                //
                            Checksum>;
 
 std::string text(bool value) { return value ? "true" : "false"; }
+std::string text(double value) {
+  std::ostringstream said;
+  said << value;
+  return said.str();
+}
 std::string text(std::size_t value) { return std::to_string(value); }
 std::string text(const std::string& value) { return value; }
 std::string text(const std::vector<std::size_t>& values) {
@@ -67,8 +81,11 @@ std::span<const KernelEntry> kernel_catalogue() { return kEntries; }
 std::vector<TestedShape> tested_shapes() { return cases_of(AllKernels{}); }
 
 template struct HostBodies<PrefillVariants>;
+template struct HostBodies<ReferenceVariants>;
+template struct HostBodies<PatchEmbeddingVariants>;
+template struct HostBodies<PatchMergerVariants>;
+template struct HostBodies<RopeVariants>;
 template struct HostBodies<DecodeVariants>;
-template struct HostBodies<VisionVariants>;
 template struct HostBodies<ChecksumVariants>;
 
 }  // namespace drought

@@ -32,6 +32,10 @@ HostTensor::HostTensor(std::span<const std::byte> bytes, std::string_view type,
     values_ = converted<float>(bytes, [](float x) { return static_cast<double>(x); });
   } else if (type == "bf16") {
     values_ = converted<bf16>(bytes, [](bf16 x) { return static_cast<double>(to_float(x)); });
+  } else if (type == "fp16") {
+    values_ = converted<fp16>(bytes, [](fp16 x) { return static_cast<double>(to_float(x)); });
+  } else if (type == "fp64") {
+    values_ = converted<double>(bytes, [](double x) { return x; });
   } else if (type == "int32") {
     values_ = converted<std::int32_t>(bytes, [](std::int32_t x) { return static_cast<double>(x); });
   } else {
@@ -65,40 +69,46 @@ void AttentionOracle::push(std::span<const double> key, std::span<const double> 
   values_.push_back(value);
 }
 
-AttentionOracle::Answer AttentionOracle::ask(std::span<const double> query, std::size_t visible) const {
+AttentionOracle::AttentionOracle(Dims dims, std::string_view type)
+    : dims_(dims), roundoff_(unit_roundoff(type)), step_(type == NumberTraits<fp16>::name ? 0x1p-25 : 0) {}
+
+AttentionOracle::Answer AttentionOracle::ask(std::span<const double> query, const Sight& sight) const {
   constexpr double accumulator = 0x1p-24;
-  Answer answer{std::vector<double>(head_dim_), std::vector<double>(head_dim_)};
-  if (visible == 0) return answer;
-  const double scale = std::numbers::log2e / std::sqrt(static_cast<double>(head_dim_));
-  std::vector<double> weights(visible);
-  double largest = -INFINITY, products = 0;
-  for (std::size_t j = 0; j < visible; ++j) {
+  Answer answer{std::vector<double>(dims_.value), std::vector<double>(dims_.value)};
+  if (sight.begin >= sight.end) return answer;
+  const double scale = 1 / std::sqrt(static_cast<double>(dims_.key));
+  std::vector<double> weights(sight.end - sight.begin);
+  double largest = sight.sink, products = 0;
+  for (std::size_t j = 0; j < weights.size(); ++j) {
+    const std::span<const double> key = keys_[sight.begin + j];
     double score = 0, absolute = 0;
-    for (std::size_t d = 0; d < head_dim_; ++d) {
-      score += query[d] * keys_[j][d];
-      absolute += std::abs(query[d] * keys_[j][d]);
+    for (std::size_t d = 0; d < dims_.key; ++d) {
+      score += query[d] * key[d];
+      absolute += std::abs(query[d] * key[d]);
     }
-    weights[j] = score * scale;
+    score *= scale;
+    weights[j] = sight.softcap == 0 ? score : sight.softcap * std::tanh(score / sight.softcap);
     largest = std::max(largest, weights[j]);
     products = std::max(products, absolute * scale);
   }
-  double sum = 0;
-  for (double& weight : weights) sum += weight = std::exp2(weight - largest);
-  const double n = static_cast<double>(visible);
-  const double exponent = std::abs(largest) + std::log2(n) + 1;
-  const double weight_error =
-      roundoff_ + 0x1p-21 +
-      (static_cast<double>(head_dim_) + 8) * accumulator * products * std::numbers::ln2 + 0x1p-21 +
-      exponent * 0x1p-22;
-  for (std::size_t d = 0; d < head_dim_; ++d) {
-    double out = 0, absolute = 0;
-    for (std::size_t j = 0; j < visible; ++j) {
-      out += weights[j] * values_[j][d];
-      absolute += weights[j] * std::abs(values_[j][d]);
+  double sum = std::exp(sight.sink - largest);
+  for (double& weight : weights) sum += weight = std::exp(weight - largest);
+  const double n = static_cast<double>(weights.size());
+  const double exponent = std::abs(largest) * std::numbers::log2e + std::log2(n) + 1;
+  const double weight_error = roundoff_ + 0x1p-21 +
+                              (static_cast<double>(dims_.key) + 8) * accumulator * products + 0x1p-21 +
+                              exponent * 0x1p-22 + sight.softcap * 0x1p-20;
+  for (std::size_t d = 0; d < dims_.value; ++d) {
+    double out = 0, weighed = 0, absolute = 0;
+    for (std::size_t j = 0; j < weights.size(); ++j) {
+      const double value = values_[sight.begin + j][d];
+      out += weights[j] * value;
+      weighed += weights[j] * std::abs(value);
+      absolute += std::abs(value);
     }
     answer.out[d] = out / sum;
-    answer.tolerance[d] =
-        (2 * weight_error + 2 * (n + 8) * accumulator) * absolute / sum + roundoff_ * std::abs(answer.out[d]);
+    answer.tolerance[d] = (2 * weight_error + 2 * (n + 8) * accumulator) * weighed / sum +
+                          roundoff_ * std::abs(answer.out[d]) + step_ * (absolute / sum + 1);
   }
   return answer;
 }
@@ -141,9 +151,13 @@ Comparison Judge::verdict() const {
   return said;
 }
 
-double norm_limit(std::string_view type) { return type == "bf16" ? 4e-3 : 0x1p-18; }
+double norm_limit(std::string_view type) {
+  if (type == NumberTraits<fp16>::name) return 5e-4;
+  return type == "bf16" ? 4e-3 : 0x1p-18;
+}
 
 double unit_roundoff(std::string_view type) {
+  if (type == NumberTraits<fp16>::name) return NumberTraits<fp16>::unit_roundoff;
   return type == "bf16" ? NumberTraits<bf16>::unit_roundoff : NumberTraits<float>::unit_roundoff;
 }
 

@@ -34,7 +34,8 @@ void fill_as(std::uint64_t seed, std::span<std::byte> out) {
 std::size_t element_bytes(std::string_view type) {
   if (type == NumberTraits<float>::name) return sizeof(float);
   if (type == NumberTraits<bf16>::name) return sizeof(bf16);
-  throw std::invalid_argument("unknown type '" + std::string(type) + "'; known: fp32, bf16");
+  if (type == NumberTraits<fp16>::name) return sizeof(fp16);
+  throw std::invalid_argument("unknown type '" + std::string(type) + "'; known: fp32, bf16, fp16");
 }
 
 std::size_t checked_product(std::string_view what, std::initializer_list<std::size_t> factors) {
@@ -64,6 +65,21 @@ void require_heads(std::string_view type, std::size_t head_dim, std::span<const 
   require(heads <= grid_rows_max, "heads " + std::to_string(heads) + " is more than a grid's 65535");
 }
 
+std::size_t longest_sequence(const std::string& name, const std::vector<std::size_t>& starts) {
+  require(starts.size() >= 2 && starts.size() - 1 <= grid_rows_max,
+          name + " must name between 1 and " + std::to_string(grid_rows_max) + " sequences");
+  require(starts.front() == 0, name + " must begin with 0");
+  std::size_t longest = 0;
+  for (std::size_t i = 1; i < starts.size(); ++i) {
+    require(starts[i - 1] <= starts[i], name + " goes down at " + std::to_string(i) + ", from " +
+                                            std::to_string(starts[i - 1]) + " to " +
+                                            std::to_string(starts[i]));
+    longest = std::max(longest, starts[i] - starts[i - 1]);
+  }
+  require(starts.back() <= tokens_max, name + " must end at 2^30 or below");
+  return longest;
+}
+
 float scale_log2_of(std::size_t head_dim) {
   return static_cast<float>(std::numbers::log2e / std::sqrt(static_cast<double>(head_dim)));
 }
@@ -72,6 +88,8 @@ void fill_normal(std::string_view type, std::uint64_t seed, std::uint64_t stream
   const std::uint64_t start = random_at(seed, stream);
   if (type == NumberTraits<bf16>::name) {
     fill_as<bf16>(start, out);
+  } else if (type == NumberTraits<fp16>::name) {
+    fill_as<fp16>(start, out);
   } else {
     fill_as<float>(start, out);
   }

@@ -34,6 +34,9 @@ inline constexpr std::size_t grid_rows_max = 65535;
 void require_heads(std::string_view type, std::size_t head_dim, std::span<const std::size_t> head_dims,
                    std::size_t heads, std::size_t kv_heads);
 
+/// Checks that `starts` say where between 1 and 65535 sequences begin, from 0 up to a total; the longest one.
+std::size_t longest_sequence(const std::string& name, const std::vector<std::size_t>& starts);
+
 /// log2(e) / sqrt(head_dim): turns a product of a query and a key into a base-2 exponent.
 float scale_log2_of(std::size_t head_dim);
 
@@ -61,7 +64,8 @@ auto with_variant(std::string_view type, std::size_t head_dim, Visit visit) {
              (result = visit(element, std::integral_constant<int, head_dims>{}), true)) ||
             ...);
   };
-  const bool found = type == NumberTraits<bf16>::name ? of_type(bf16{}) : of_type(float{});
+  const bool found = type == NumberTraits<bf16>::name ? of_type(bf16{})
+                                                      : type == NumberTraits<float>::name && of_type(float{});
   if (!found) throw std::logic_error("a shape that was not checked");
   return result;
 }

@@ -64,6 +64,7 @@ void cuda_headers(const Source& source, std::vector<std::string>& complaints) {
 // Longer files, each with its reason.
 const std::map<std::string, std::string> kLongFiles{
     {"kernels/decode_attention.hpp", "the split pass and the combine pass share one plan and one shape"},
+    {"kernels/rope.hpp", "positions of text, m-rope and vision share one shape and one oracle"},
     {"harness/simt/host_block.cpp", "one block's threads, rendezvous and warps are one state"},
 };
 

@@ -1,6 +1,6 @@
-// The execution context on a GPU: HostContext's members, as CUDA and PTX for sm_80 and later. bf16 tiles are
-// multiplied by mma.sync m16n8k16 with ldmatrix; floats by fused multiply-adds on the same fragments. For
-// nvcc alone.
+// The execution context on a GPU: HostContext's members, as CUDA and PTX for sm_80 and later. bf16 and fp16
+// tiles are multiplied by mma.sync m16n8k16 with ldmatrix; floats by fused multiply-adds on the same
+// fragments. For nvcc alone.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -107,9 +107,26 @@ class CudaContext {
     return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
   }
 
-  template <int depth, int columns, bool b_is_transposed>
-  DROUGHT_DEVICE void multiply(Fragment<columns>& c, Tile<const bf16> a, Tile<const bf16> b) {
-    static_assert(depth % 16 == 0, "mma.sync takes bf16 sixteen deep");
+  DROUGHT_DEVICE static void multiply_add(float (&d)[4], const std::uint32_t (&x)[4],
+                                          const std::uint32_t (&y)[2], bf16) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+        "{%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[0]), "r"(y[1]));
+  }
+  DROUGHT_DEVICE static void multiply_add(float (&d)[4], const std::uint32_t (&x)[4],
+                                          const std::uint32_t (&y)[2], fp16) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+        "{%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[0]), "r"(y[1]));
+  }
+
+  template <int depth, int columns, bool b_is_transposed, typename T>
+  DROUGHT_DEVICE void multiply(Fragment<columns>& c, Tile<const T> a, Tile<const T> b) {
+    static_assert(depth % 16 == 0 && sizeof(T) == 2, "mma.sync takes 16-bit numbers sixteen deep");
     const int at = lane();
     DROUGHT_UNROLL
     for (int k = 0; k < depth; k += 16) {
@@ -135,12 +152,7 @@ class CudaContext {
                        : "r"(from_b)
                        : "memory");
         }
-        float(&d)[4] = c.value[t];
-        asm volatile(
-            "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-            "{%0,%1,%2,%3};"
-            : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-            : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[0]), "r"(y[1]));
+        multiply_add(c.value[t], x, y, T{});
       }
     }
   }

@@ -31,6 +31,11 @@ DROUGHT_ANYWHERE float to_float(bf16 x) {
 }
 
 DROUGHT_ANYWHERE float to_float(fp16 x) {
+#if defined(__CUDA_ARCH__)
+  float wide;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(wide) : "h"(x.bits));
+  return wide;
+#else
   const std::uint32_t sign = static_cast<std::uint32_t>(x.bits & 0x8000u) << 16;
   const std::uint32_t exponent = x.bits >> 10 & 0x1fu, mantissa = x.bits & 0x3ffu;
   if (exponent == 0) {
@@ -39,6 +44,7 @@ DROUGHT_ANYWHERE float to_float(fp16 x) {
   }
   const std::uint32_t wide = exponent == 31 ? 255u : exponent + 112u;
   return std::bit_cast<float>(sign | wide << 23 | mantissa << 13);
+#endif
 }
 
 DROUGHT_ANYWHERE float to_float(fp8_e4m3 x) {
@@ -75,6 +81,11 @@ DROUGHT_ANYWHERE bf16 from_float<bf16>(float x) {
 
 template <>
 DROUGHT_ANYWHERE fp16 from_float<fp16>(float x) {
+#if defined(__CUDA_ARCH__)
+  std::uint16_t nearest;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(nearest) : "f"(x));
+  return {nearest};
+#else
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
   const std::uint32_t sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
   std::uint32_t rounded;
@@ -88,6 +99,7 @@ DROUGHT_ANYWHERE fp16 from_float<fp16>(float x) {
     rounded = ((magnitude + 0xfffu + (magnitude >> 13 & 1u)) >> 13) - (112u << 10);
   }
   return {static_cast<std::uint16_t>(sign | rounded)};
+#endif
 }
 
 /// Saturates: what is beyond 448, infinity included, becomes 448.
@@ -121,6 +133,11 @@ template <>
 struct NumberTraits<bf16> {
   static constexpr std::string_view name = "bf16";
   static constexpr double unit_roundoff = 0x1p-8;
+};
+template <>
+struct NumberTraits<fp16> {
+  static constexpr std::string_view name = "fp16";
+  static constexpr double unit_roundoff = 0x1p-11;
 };
 
 }  // namespace drought

@@ -11,7 +11,8 @@ void register_allocator_benches();
 void register_trace_benches();
 /// "scenario/…": whole runs on a simulated device.
 void register_scenario_benches();
-/// "prefill/…": kernels on a GPU.
+/// "prefill/…", "vision/…" and "rope/…": kernels on a GPU; "cold/…": the same with nothing of it in the
+/// L2 cache.
 void register_kernel_benches();
 
 }  // namespace drought
