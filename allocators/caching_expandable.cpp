@@ -37,8 +37,9 @@ Status ExpandableSegment::map_page(std::size_t index, std::string_view& call) {
 }
 
 void ExpandableSegment::drop_page(std::size_t index) {
-  // A page that the device will not unmap keeps its handle, and its memory is seen to be held.
-  if (device_.mem_unmap(page(index), page_bytes_) != Status::success) return;
+  // An error of giving back reports what happened before: the page is gone. One that is not can never be
+  // mapped again, and its memory is seen to be held.
+  if (device_.mem_unmap(page(index), page_bytes_) != Status::success) (void)device_.take_last_error();
   (void)device_.mem_release(handles_[index]);
   handles_[index] = {};
 }
@@ -75,12 +76,8 @@ ExpandableSegment::Range ExpandableSegment::unmap(Range range, Stream stream) {
     status = device_.synchronize();
   }
   if (status != Status::success) throw DeviceError(status, "cudaStreamSynchronize");
-  std::size_t at = first;
-  for (; at < end; ++at) {
-    drop_page(at);
-    if (handles_[at].id != 0) break;
-  }
-  return {begin_ + first * page_bytes_, (at - first) * page_bytes_};
+  for (std::size_t at = first; at < end; ++at) drop_page(at);
+  return {begin_ + first * page_bytes_, (end - first) * page_bytes_};
 }
 
 }  // namespace drought

@@ -20,15 +20,15 @@ namespace drought {
 
 /// Where the tiles of a block lie in shared memory. Rows are eight elements longer than they need be, so that
 /// the eight rows that ldmatrix reads at once lie in different banks.
-template <typename T, int head_dim, int warps>
+template <typename T, int head_dim, int warps, int value_dim = head_dim>
 struct AttentionTiles {
   // The longest tile that leaves a block within the 99 KiB of the chips with the least shared memory.
-  static constexpr int keys = sizeof(T) == 4 && head_dim > 80 ? 32 : 64;
+  static constexpr int keys = 64 >> ((sizeof(T) * head_dim > 320) + (sizeof(T) * head_dim > 512));
   static constexpr int rows = warps * tile_rows;
   static constexpr int threads = warps * warp_lanes;
   static constexpr int depth = (head_dim + 15) / 16 * 16;  // What mma.sync takes; zeros past head_dim.
   static constexpr int key_pitch = depth + 8;
-  static constexpr int value_pitch = head_dim + 8;  // These eight are the ones.
+  static constexpr int value_pitch = value_dim + 8;  // These eight are the ones.
   static constexpr int weight_pitch = keys + 8;
 
   static constexpr std::size_t query_offset = 0;
@@ -36,6 +36,7 @@ struct AttentionTiles {
   static constexpr std::size_t value_offset = key_offset + sizeof(T) * keys * key_pitch;
   static constexpr std::size_t weight_offset = value_offset + sizeof(T) * keys * value_pitch;
   static constexpr std::size_t bytes = weight_offset + sizeof(T) * rows * weight_pitch;
+  static_assert(bytes <= 99 * 1024 && value_dim <= head_dim);
 };
 
 /// A row in global memory: its first element, and whether it is there.
@@ -46,12 +47,12 @@ struct GlobalRow {
 
 /// What one thread has when a pass ends: its share of the weighted sums of V, in whose last tile every
 /// element is its row's sum of weights, and the largest score (times scale_log2) of its two rows.
-template <int head_dim>
+template <int value_dim>
 struct AttentionSums {
-  Fragment<head_dim + 8> out;
+  Fragment<value_dim + 8> out;
   float largest[2];
 
-  DROUGHT_ANYWHERE float weight_sum(int element) const { return out.value[head_dim / 8][element]; }
+  DROUGHT_ANYWHERE float weight_sum(int element) const { return out.value[value_dim / 8][element]; }
   /// A row without keys is zero.
   DROUGHT_ANYWHERE float normalized(int tile, int element) const {
     const float sum = weight_sum(element);
@@ -80,20 +81,48 @@ DROUGHT_DEVICE void set_columns(Context& context, Tile<T> tile, float value) {
     tile.data[i / count * tile.pitch + first + i % count] = from_float<T>(value);
 }
 
+/// The keys of a pass, and what the rows of the calling thread see of them.
+struct AttentionRange {
+  int begin, end;         ///< Keys that the block visits.
+  int first[2] = {0, 0};  ///< The thread's two rows see the keys from here
+  int limit[2];           ///< to here. 0 for a row that is not there.
+  int warp_first = 0;     ///< The smallest first of the warp.
+  int warp_limit;         ///< The largest limit of the warp.
+  float scale_log2;
+  float softcap_log2 = 0;  ///< Scores, as base-2 exponents, are squeezed below it; 0: they are not.
+  float sink_log2 = negative_infinity();  ///< The base-2 exponent of a weight without a value.
+};
+
+/// softcap * tanh(score / softcap), all as base-2 exponents.
+DROUGHT_ANYWHERE float squeezed(float score, float softcap) {
+  const float doubled = score * (2 * 1.44269504f / softcap);
+  return softcap - 2 * softcap / (exp2_of(doubled > 64.0f ? 64.0f : doubled) + 1.0f);
+}
+
 /// Turns scores into weights relative to the row's largest so far and rescales what is there for a larger
-/// one. Keys from limit[] on weigh nothing. The weights go to shared memory as T.
-template <int head_dim, int keys, typename T, typename Context>
-DROUGHT_DEVICE void weigh(Context& context, Fragment<keys>& scores, AttentionSums<head_dim>& sums,
-                          Tile<T> weights, int first_key, const int (&limit)[2], float scale_log2) {
+/// one. Keys that a row does not see weigh nothing. The weights go to shared memory as T.
+template <int value_dim, int keys, typename T, typename Context>
+DROUGHT_DEVICE void weigh(Context& context, Fragment<keys>& scores, AttentionSums<value_dim>& sums,
+                          Tile<T> weights, int first_key, const AttentionRange& range) {
   using Scores = Fragment<keys>;
   const int lane = context.lane();
   float largest[2] = {sums.largest[0], sums.largest[1]};
+  const float scale = range.softcap_log2 != 0.0f ? 1.0f : range.scale_log2;
+  if (range.softcap_log2 != 0.0f) {
+    DROUGHT_UNROLL
+    for (int t = 0; t < Scores::tiles; ++t) {
+      DROUGHT_UNROLL
+      for (int e = 0; e < 4; ++e)
+        scores.value[t][e] = squeezed(scores.value[t][e] * range.scale_log2, range.softcap_log2);
+    }
+  }
   DROUGHT_UNROLL
   for (int t = 0; t < Scores::tiles; ++t) {
     DROUGHT_UNROLL
     for (int e = 0; e < 4; ++e) {
-      const bool visible = first_key + Scores::column(lane, t, e) < limit[e / 2];
-      const float score = visible ? scores.value[t][e] * scale_log2 : negative_infinity();
+      const int key = first_key + Scores::column(lane, t, e);
+      const bool visible = key >= range.first[e / 2] && key < range.limit[e / 2];
+      const float score = visible ? scores.value[t][e] * scale : negative_infinity();
       scores.value[t][e] = score;
       largest[e / 2] = largest[e / 2] < score ? score : largest[e / 2];
     }
@@ -119,28 +148,22 @@ DROUGHT_DEVICE void weigh(Context& context, Fragment<keys>& scores, AttentionSum
           from_float<T>(scores.value[t][e]);
   }
   DROUGHT_UNROLL
-  for (int t = 0; t < Fragment<head_dim + 8>::tiles; ++t) {
+  for (int t = 0; t < Fragment<value_dim + 8>::tiles; ++t) {
     DROUGHT_UNROLL
     for (int e = 0; e < 4; ++e) sums.out.value[t][e] *= rescale[e / 2];
   }
 }
 
-/// The keys of a pass, and what the rows of the calling thread see of them.
-struct AttentionRange {
-  int begin, end;  ///< Keys that the block visits.
-  int limit[2];    ///< The thread's two rows see the keys below. 0 for a row that is not there.
-  int warp_limit;  ///< The largest limit of the warp.
-  float scale_log2;
-};
-
-/// One pass. `query_at` gives row r of the block, `key_at` key j of K and of V, which are laid out alike.
-/// Uses AttentionTiles<T, head_dim, warps>::bytes of shared memory from its start.
-template <typename T, int head_dim, int warps, typename Context, typename QueryAt, typename KeyAt>
+/// One pass. `query_at` gives row r of the block, `key_at` where key j begins in K. Rows of V follow each
+/// other as those of K do, with value_dim elements in place of head_dim. Uses AttentionTiles<T, head_dim,
+/// warps, value_dim>::bytes of shared memory from its start.
+template <typename T, int head_dim, int warps, int value_dim = head_dim, typename Context, typename QueryAt,
+          typename KeyAt>
 DROUGHT_DEVICE void attend(Context& context, const typename Context::template Global<const T>& q,
                            const typename Context::template Global<const T>& k,
                            const typename Context::template Global<const T>& v, QueryAt query_at,
-                           KeyAt key_at, const AttentionRange& range, AttentionSums<head_dim>& sums) {
-  using Tiles = AttentionTiles<T, head_dim, warps>;
+                           KeyAt key_at, const AttentionRange& range, AttentionSums<value_dim>& sums) {
+  using Tiles = AttentionTiles<T, head_dim, warps, value_dim>;
   constexpr int keys = Tiles::keys, threads = Tiles::threads;
   const Tile<T> queries{context.template shared<T>(Tiles::query_offset, Tiles::rows * Tiles::key_pitch),
                         Tiles::key_pitch};
@@ -154,30 +177,37 @@ DROUGHT_DEVICE void attend(Context& context, const typename Context::template Gl
   const int first_row = context.warp() * tile_rows;
   const Tile<T> weights{all_weights.data + first_row * Tiles::weight_pitch, Tiles::weight_pitch};
   const Tile<const T> own_queries{queries.data + first_row * Tiles::key_pitch, Tiles::key_pitch};
-  const auto from = [&](int first) {
+  const auto keys_from = [&](int first) {
     return [&, first](int row) {
       const int key = first + row;
       return GlobalRow{key < range.end ? key_at(key) : 0, key < range.end};
     };
   };
+  const auto values_from = [&](int first) {
+    return [&, first](int row) {
+      const GlobalRow key = keys_from(first)(row);
+      return GlobalRow{key.start / head_dim * value_dim, key.valid};
+    };
+  };
 
+  const bool sinks = range.sink_log2 != negative_infinity();
   DROUGHT_UNROLL
-  for (int t = 0; t < Fragment<head_dim + 8>::tiles; ++t) {
+  for (int t = 0; t < Fragment<value_dim + 8>::tiles; ++t) {
     DROUGHT_UNROLL
-    for (int e = 0; e < 4; ++e) sums.out.value[t][e] = 0.0f;
+    for (int e = 0; e < 4; ++e) sums.out.value[t][e] = sinks && t == value_dim / 8 ? 1.0f : 0.0f;
   }
-  sums.largest[0] = sums.largest[1] = negative_infinity();
-  set_columns<keys, head_dim, 8, threads>(context, values, 1.0f);
+  sums.largest[0] = sums.largest[1] = range.sink_log2;
+  set_columns<keys, value_dim, 8, threads>(context, values, 1.0f);
   if constexpr (Tiles::depth != head_dim) {
     set_columns<Tiles::rows, head_dim, Tiles::depth - head_dim, threads>(context, queries, 0.0f);
     set_columns<keys, head_dim, Tiles::depth - head_dim, threads>(context, key_tile, 0.0f);
   }
   copy_rows<head_dim, Tiles::rows, threads>(context, queries, q, query_at);
-  copy_rows<head_dim, keys, threads>(context, key_tile, k, from(range.begin));
+  copy_rows<head_dim, keys, threads>(context, key_tile, k, keys_from(range.begin));
   context.commit();
   for (int first = range.begin; first < range.end; first += keys) {
-    const bool warp_sees = first < range.warp_limit;
-    copy_rows<head_dim, keys, threads>(context, values, v, from(first));
+    const bool warp_sees = first < range.warp_limit && first + keys > range.warp_first;
+    copy_rows<value_dim, keys, threads>(context, values, v, values_from(first));
     context.commit();
     context.template wait<1>();
     context.sync();  // Queries and keys are there.
@@ -187,10 +217,9 @@ DROUGHT_DEVICE void attend(Context& context, const typename Context::template Gl
                                                             Tile<const T>{key_tile.data, key_tile.pitch});
     context.sync();  // Nobody reads these keys any more.
     if (first + keys < range.end)
-      copy_rows<head_dim, keys, threads>(context, key_tile, k, from(first + keys));
+      copy_rows<head_dim, keys, threads>(context, key_tile, k, keys_from(first + keys));
     context.commit();
-    if (warp_sees)
-      weigh<head_dim, keys>(context, scores, sums, weights, first, range.limit, range.scale_log2);
+    if (warp_sees) weigh<value_dim, keys>(context, scores, sums, weights, first, range);
     context.template wait<1>();
     context.sync();  // Values and weights are there.
     if (warp_sees)
@@ -199,6 +228,39 @@ DROUGHT_DEVICE void attend(Context& context, const typename Context::template Gl
     context.sync();  // Nobody reads these values any more.
   }
   context.template wait<0>();
+  if (range.begin >= range.end) context.sync();  // Nobody's copies of queries are under way any more.
+}
+
+/// Sixteen bytes of elements, as many as a thread reads or writes at once.
+struct __attribute__((may_alias)) AttentionPiece {
+  std::uint32_t word[4];
+};
+
+/// Writes a warp's share of the output, `row_at` giving row r of the block, by way of its own queries' place
+/// in shared memory, so that whole rows travel.
+template <typename T, int head_dim, int warps, int value_dim, typename Context, typename RowAt>
+DROUGHT_DEVICE void write_rows(Context& context, const AttentionSums<value_dim>& sums, T* out, RowAt row_at) {
+  using Tiles = AttentionTiles<T, head_dim, warps, value_dim>;
+  constexpr int elements = sizeof(AttentionPiece) / sizeof(T), pieces = value_dim / elements;
+  const int first_row = context.warp() * tile_rows, lane = context.lane();
+  T* const rows = context.template shared<T>(Tiles::query_offset, Tiles::rows * Tiles::key_pitch) +
+                  first_row * Tiles::key_pitch;
+  DROUGHT_UNROLL
+  for (int t = 0; t < value_dim / 8; ++t) {
+    DROUGHT_UNROLL
+    for (int e = 0; e < 4; ++e)
+      rows[Fragment<value_dim>::row(lane, e) * Tiles::key_pitch + Fragment<value_dim>::column(lane, t, e)] =
+          from_float<T>(sums.normalized(t, e));
+  }
+  context.sync_warp();
+  const auto to = context.global(reinterpret_cast<AttentionPiece*>(out));
+  for (int i = lane; i < tile_rows * pieces; i += warp_lanes) {
+    const int row = i / pieces, piece = i % pieces;
+    const GlobalRow at = row_at(first_row + row);
+    if (at.valid)
+      to[at.start / elements + static_cast<std::size_t>(piece)] =
+          *reinterpret_cast<const AttentionPiece*>(rows + row * Tiles::key_pitch + piece * elements);
+  }
 }
 
 }  // namespace drought

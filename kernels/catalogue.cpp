@@ -1,13 +1,18 @@
 #include "kernels/catalogue.hpp"
 
 #include <array>
+#include <sstream>
 
 #include "harness/simt/host_launch.hpp"
 #include "kernels/checksum.hpp"
 #include "kernels/decode_attention.hpp"
 #include "kernels/decode_variants.hpp"
 #include "kernels/kv_append.hpp"
+#include "kernels/patch_embedding.hpp"
+#include "kernels/patch_merger.hpp"
 #include "kernels/prefill_attention.hpp"
+#include "kernels/reference_attention.hpp"
+#include "kernels/rope.hpp"
 #include "kernels/vision_attention.hpp"
 
 namespace drought {
@@ -16,16 +21,21 @@ namespace {
 template <typename... Listed>
 struct Kernels {};
 
-using AllKernels = Kernels<PrefillAttention,  //
-                           DecodeAttention,   //
-                           VisionAttention,   //
-                           KvAppend,          //
+using AllKernels = Kernels<PrefillAttention,    //
+                           DecodeAttention,     //
+                           VisionAttention,     //
+                           ReferenceAttention,  //
+                           PatchEmbedding,      //
+                           PatchMerger,         //
+                           Rope,                //
+                           KvAppend,            //
                            Checksum>;
 
 std::string text(bool value) { return value ? "true" : "false"; }
 std::string text(double value) {
-  std::string digits = std::to_string(value);
-  return digits.substr(0, digits.find_last_not_of('0') + 2);
+  std::ostringstream said;
+  said << value;
+  return said.str();
 }
 std::string text(std::size_t value) { return std::to_string(value); }
 std::string text(const std::string& value) { return value; }
@@ -74,9 +84,12 @@ std::span<const KernelEntry> kernel_catalogue() { return kEntries; }
 std::vector<TestedShape> tested_shapes() { return cases_of(AllKernels{}); }
 
 template struct HostBodies<PrefillVariants>;
+template struct HostBodies<ReferenceVariants>;
+template struct HostBodies<PatchEmbeddingVariants>;
+template struct HostBodies<PatchMergerVariants>;
+template struct HostBodies<RopeVariants>;
 template struct HostBodies<DecodeVariants>;
 template struct HostBodies<DecodeCombineVariants>;
-template struct HostBodies<VisionVariants>;
 template struct HostBodies<KvAppendVariants>;
 template struct HostBodies<ChecksumVariants>;
 

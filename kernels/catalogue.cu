@@ -3,15 +3,21 @@
 #include "kernels/checksum.hpp"
 #include "kernels/decode_variants.hpp"
 #include "kernels/kv_append_block.hpp"
-#include "kernels/prefill_attention.hpp"
-#include "kernels/vision_attention.hpp"
+#include "kernels/patch_embedding.hpp"
+#include "kernels/patch_merger.hpp"
+#include "kernels/prefill_block.hpp"
+#include "kernels/reference_attention.hpp"
+#include "kernels/rope.hpp"
 
 namespace drought {
 
 template struct CudaBodies<PrefillVariants>;
+template struct CudaBodies<ReferenceVariants>;
+template struct CudaBodies<PatchEmbeddingVariants>;
+template struct CudaBodies<PatchMergerVariants>;
+template struct CudaBodies<RopeVariants>;
 template struct CudaBodies<DecodeVariants>;
 template struct CudaBodies<DecodeCombineVariants>;
-template struct CudaBodies<VisionVariants>;
 template struct CudaBodies<KvAppendVariants>;
 template struct CudaBodies<ChecksumVariants>;
 

@@ -17,6 +17,7 @@
 #include "scenarios/legacy_pool/pool_attention.hpp"
 #include "scenarios/legacy_pool/pool_decode.hpp"
 #include "scenarios/reports/script.hpp"
+#include "scenarios/serving/shared_blocks.hpp"
 #include "scenarios/span_cover/span_map.hpp"
 
 namespace drought {
@@ -24,7 +25,9 @@ namespace {
 
 template <typename Made>
 constexpr WorkloadEntry workload(std::string_view name, std::string_view summary) {
-  return entry_of<WorkloadEntry, Workload, Made>(name, summary);
+  WorkloadEntry entry = entry_of<WorkloadEntry, Workload, Made>(name, summary);
+  if constexpr (requires { Made::drawn; }) entry.drawn = Made::drawn;
+  return entry;
 }
 
 constexpr WorkloadEntry kWorkloads[] = {
@@ -42,6 +45,7 @@ constexpr WorkloadEntry kWorkloads[] = {
     workload<Overrun>("overrun",
                       "a kernel touches one element beside its buffer, and nothing judges the launch"),
     workload<StrayRead>("stray_read", "a kernel reads a buffer that was freed"),
+    workload<SharedBlocks>("shared_blocks", "processes take, fill, read and drop blocks that they share"),
     workload<SingleKernel>("single_kernel",
                            "one kernel against its oracle on memory of the resource under test"),
     workload<PoolAttention>("pool_attention", "decode attention on scratch of a pool that flushes under it"),

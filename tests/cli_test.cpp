@@ -2,42 +2,19 @@
 // line that says where and what, 77 nothing ran.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "harness/device/child.hpp"
+#include "tests/folder.hpp"
 #include "tests/source_root.hpp"
 
 namespace drought {
 namespace {
 
 using testing::HasSubstr;
-
-/// A folder that is gone after the test.
-class Folder {
- public:
-  Folder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "drought_cli_XXXXXX").string();
-    if (!mkdtemp(pattern.data())) throw std::runtime_error("no temporary folder");
-    path_ = pattern;
-  }
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  std::string file(const std::string& name, const std::string& text) const {
-    std::ofstream(path_ / name) << text;
-    return (path_ / name).string();
-  }
-  std::string path(const std::string& name = "") const { return (path_ / name).string(); }
-
- private:
-  std::filesystem::path path_;
-};
 
 /// Runs `drought` through a shell that puts its standard error into the record.
 ChildEnd drought(const std::string& arguments) {
@@ -149,7 +126,9 @@ INSTANTIATE_TEST_SUITE_P(
                   "/no/such/folder/x: cannot be written"},
         WrongWord{"UnknownList", "list alocators", "'alocators'; known: devices, allocators"},
         WrongWord{"ReportThatCannotBeWritten", "list devices --json /no/such/folder/x.json",
-                  "/no/such/folder/x.json: cannot be written"}),
+                  "/no/such/folder/x.json: cannot be written"},
+        WrongWord{"JUnitThatCannotBeWritten", "run FILE --junit /no/such/folder/x.xml",
+                  "/no/such/folder/x.xml: cannot be written"}),
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST_F(Cli, AnswersTwoWithThePlaceOfAMistakeInAFileBeforeAnyOtherRuns) {
@@ -193,9 +172,9 @@ TEST_F(Cli, WritesTheSameBytesForTwoRunsWithOneSeedTimesAside) {
 
 TEST_F(Cli, SweepsEveryPointAndWritesItsCounts) {
   const std::string file = folder_.file("good.toml", kGood), out = folder_.path("out.json");
-  ASSERT_EQ(run("sweep --all " + file + " --json " + out), 0) << output_;
+  ASSERT_EQ(run("sweep --all --site allocate " + file + " --json " + out), 0) << output_;
   const auto result = json(out).at("results").at(0);
-  EXPECT_GT(result.at("points"), 10);
+  EXPECT_EQ(result.at("points"), 5);
   EXPECT_EQ(result.at("struck"), result.at("points").get<int>() * 2);
   EXPECT_TRUE(result.at("failures").empty());
 }
@@ -252,6 +231,15 @@ TEST_F(Cli, ListsWhatThereIsALineEach) {
     EXPECT_GE(std::count(output_.begin(), output_.end(), '\n'), 2) << what;
   }
   EXPECT_EQ(run("list scenarios --in " + source_path("scenarios")), 0) << output_;
+}
+
+TEST_F(Cli, ListsTheLanesOfEachScenarioInItsJson) {
+  folder_.file("a.toml", kGood);
+  folder_.file("b.toml", kCudaOnly);
+  const std::string out = folder_.path("out.json");
+  ASSERT_EQ(run("list scenarios --in " + folder_.path() + " --json " + out), 0) << output_;
+  EXPECT_EQ(json(out).at("results").at(0).at("lanes"), (std::vector<std::string>{"host", "cuda"}));
+  EXPECT_EQ(json(out).at("results").at(1).at("lanes"), std::vector<std::string>{"cuda"});
 }
 
 TEST_F(Cli, AnswersZeroToHelpAndVersion) {

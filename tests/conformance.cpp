@@ -16,54 +16,28 @@ std::unique_ptr<Resource> make_allocator(const AllocatorEntry& entry, Resource* 
   }
 }
 
-ChainRig::ChainRig(const AllocatorEntry& entry, std::uint64_t seed, Lane lane) : entry_(entry) {
-  Scenario scenario;
-  scenario.path = "conformance";
-  scenario.device.profile = "h100-80g";
-  scenario.device.work = "shapes";
-  scenario.resources.push_back({"direct", "direct", Table("conformance", {1, 1})});
-  rig_ = std::make_unique<Rig>(scenario, all_catalogues(), RigOptions{lane, seed});
-  if (rig_->device().stream_create(second_) != Status::success) throw std::runtime_error("no second stream");
+ChainRig::ChainRig(const AllocatorEntry& entry, std::uint64_t seed, Lane lane)
+    : entry_(entry), rig_("[device]\nprofile = 'h100-80g'\nwork = 'shapes'\n", {lane, seed}) {
+  if (rig_.device().stream_create(second_) != Status::success) throw std::runtime_error("no second stream");
   rig_->plan().keep_points();
 }
 
-void ChainRig::arm(std::string_view kind, const FaultPoint& point, bool forever) {
-  Trigger::Options when;
-  when.site = name(point.site);
-  when.resource = point.resource.empty() ? "*" : point.resource;
-  (forever ? when.call_min : when.call) = point.call;
-  auto fault = find_entry(rig_->catalogues().faults, kind)->make(Table("conformance", {1, 1}));
-  rig_->plan().arm({std::string(kind), std::move(fault), Trigger(when)});
-}
-
 void ChainRig::start() {
-  if (account_) return;
-  Account* const below = entry_.takes_upstream ? rig_->ledger().accounts().front() : nullptr;
-  allocator_ = make_allocator(entry_, below, rig_->device());
-  account_ =
-      std::make_unique<Account>(rig_->ledger(), std::string(entry_.name), *allocator_, rig_->device(), below);
+  if (allocator_) return;
+  allocator_ = &rig_.with(
+      std::string(entry_.name),
+      [this](Resource* upstream, Device& device) { return make_allocator(entry_, upstream, device); },
+      entry_.takes_upstream ? ArmedRig::Over::chain : ArmedRig::Over::device);
 }
 
 std::string ChainRig::end() {
   if (second_.id == 0) return first_violation();
   rig_->heal();
-  (void)rig_->device().stream_destroy(second_);
+  (void)rig_.device().stream_destroy(second_);
   second_ = {};
-  rig_->ledger().mark_end();
-  const CheckResult accounting =
-      find_entry(rig_->catalogues().checks, "accounting")->finish(rig_->record(), Outcome{});
-  account_.reset();
-  allocator_.reset();
-  const auto& left = rig_->ledger().accounts().front()->live();
-  std::string kept;
-  if (!left.empty())
-    kept = "ended and kept " + std::to_string(left.size()) + " blocks of its upstream, the first '" +
-           std::string(left.begin()->second.request.tag.view()) + "'";
-  const std::size_t held = rig_->device().held_bytes();
-  rig_->close();
-  if (!accounting.ok) return accounting.message;
-  if (!kept.empty()) return kept;
-  return held == 0 ? first_violation() : "the device still lends " + std::to_string(held) + " B";
+  rig_.end();
+  const std::string wrong = rig_.complaint("accounting");
+  return wrong.empty() ? first_violation() : wrong;
 }
 
 std::size_t ChainRig::borrowed_bytes() {
@@ -73,7 +47,7 @@ std::size_t ChainRig::borrowed_bytes() {
 }
 
 std::string ChainRig::first_violation() const {
-  const auto& violations = rig_->record().violations;
+  const auto& violations = rig_.record().violations;
   return violations.empty() ? "" : violations.front().text;
 }
 
@@ -229,16 +203,17 @@ std::string trims(const AllocatorEntry& entry, std::uint64_t seed, Lane lane) {
 /// One strike of the sweep: fail there, free, heal, and do the same again.
 std::string survives(const AllocatorEntry& entry, std::uint64_t seed, Lane lane, const FaultPoint& point,
                      bool forever) {
-  const bool no_memory = default_fault(point.site) == "out_of_memory";
+  const std::string_view fault = default_faults(point.site).front();
   ChainRig chain(entry, seed, lane);
-  chain.arm(default_fault(point.site), point, forever);
+  chain.arm(fault, point, forever);
   try {
     Tenant tenant(chain);
     churn(chain, tenant, seed);
     if (!tenant.mistake().empty()) return tenant.mistake();
   } catch (const OutOfMemory&) {
   } catch (const DeviceError& error) {
-    if (no_memory) return std::string("a lack of memory came as another error: ") + error.what();
+    if (fault == "out_of_memory")
+      return std::string("a lack of memory came as another error: ") + error.what();
   } catch (const std::exception& error) {
     return std::string("a failure came as neither OutOfMemory nor DeviceError: ") + error.what();
   }

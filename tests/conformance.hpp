@@ -11,8 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "harness/gtest/armed_rig.hpp"
 #include "harness/memory/interfaces.hpp"
-#include "harness/scenario/rig.hpp"
 
 namespace drought {
 
@@ -39,24 +39,26 @@ class ChainRig {
   ~ChainRig() { (void)end(); }
 
   /// Arms `kind` on one call (`forever`: and on all later ones of its site).
-  void arm(std::string_view kind, const FaultPoint& point, bool forever);
-  std::uint64_t struck() { return rig_->plan().armed().back().struck; }
+  void arm(std::string_view kind, const FaultPoint& point, bool forever) {
+    rig_.arm_at(point, forever, kind);
+  }
+  std::uint64_t struck() const { return rig_.struck(); }
   /// Makes the allocator unless it is made. Throws what its constructor throws.
   void start();
   /// Ends the chain and answers what it failed to give back, or the first violation of the whole run.
   std::string end();
 
   // Of a started chain.
-  Rig& rig() { return *rig_; }
-  Resource& memory() { return *account_; }
+  Rig& rig() { return *rig_.operator->(); }
+  Resource& memory() { return rig_.memory(); }
   Resource& allocator() { return *allocator_; }
-  const Account& account() const { return *account_; }
+  const Account& account() const { return rig_.account(); }
   /// Null when the allocator keeps nothing.
-  Trims* trims() { return dynamic_cast<Trims*>(allocator_.get()); }
+  Trims* trims() { return dynamic_cast<Trims*>(allocator_); }
   Stream stream(std::size_t i) const { return i % 2 == 0 ? Stream{} : second_; }
   /// The largest request that the allocator serves; 2^62 unless it says less.
   std::size_t request_bytes_max() const {
-    const auto* const least = dynamic_cast<const LendsUpTo*>(allocator_.get());
+    const auto* const least = dynamic_cast<const LendsUpTo*>(allocator_);
     return least ? least->request_bytes_max() : std::size_t{1} << 62;
   }
   /// Bytes that the allocator has borrowed and not given back.
@@ -65,9 +67,8 @@ class ChainRig {
 
  private:
   const AllocatorEntry entry_;
-  std::unique_ptr<Rig> rig_;
-  std::unique_ptr<Resource> allocator_;
-  std::unique_ptr<Account> account_;
+  ArmedRig rig_;
+  Resource* allocator_ = nullptr;
   Stream second_;
 };
 

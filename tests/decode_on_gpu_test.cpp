@@ -6,7 +6,7 @@
 
 #include "kernels/decode_attention.hpp"
 #include "kernels/kv_cache.hpp"
-#include "tests/kernel_on_device.hpp"
+#include "tests/device_memory.hpp"
 
 namespace drought {
 namespace {

@@ -1,7 +1,6 @@
 // `drought diagnose` and `drought list reports` as a script meets them.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -9,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "harness/device/child.hpp"
+#include "tests/folder.hpp"
 #include "tests/source_root.hpp"
 
 namespace drought {
@@ -23,19 +23,9 @@ constexpr const char* kLog =
 
 class DiagnoseCli : public testing::Test {
  protected:
-  DiagnoseCli() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "drought_diagnose_XXXXXX").string();
-    if (!mkdtemp(pattern.data())) throw std::runtime_error("no temporary folder");
-    folder_ = pattern;
-  }
-  ~DiagnoseCli() override {
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
-  }
-  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  std::string path(const std::string& name) const { return folder_.path(name); }
   std::string file(const std::string& name, const std::string& text) const {
-    std::ofstream(path(name)) << text;
-    return path(name);
+    return folder_.file(name, text);
   }
   /// The exit code; the output is in output_.
   int run(const std::string& arguments) {
@@ -49,7 +39,7 @@ class DiagnoseCli : public testing::Test {
     return end.number;
   }
 
-  std::filesystem::path folder_;
+  Folder folder_;
   std::string output_;
 };
 

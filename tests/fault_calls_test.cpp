@@ -9,7 +9,9 @@
 #include "faults/catalogue.hpp"
 #include "faults/failed_free.hpp"
 #include "faults/late_error.hpp"
-#include "tests/armed_rig.hpp"
+#include "harness/gtest/armed_rig.hpp"
+#include "harness/gtest/matchers.hpp"
+#include "tests/scenario_text.hpp"
 
 namespace drought {
 namespace {
@@ -73,7 +75,7 @@ TEST(LateErrorFault, MakesTheAllocationThatItDeniesAndKeepsItUntilTheEnd) {
     EXPECT_EQ(handle.id, 0u);
     EXPECT_EQ(rig->device().held_bytes(), 64_MiB) << site << " did not happen";
     rig->heal();
-    EXPECT_EQ(rig->device().held_bytes(), 0u) << site;
+    EXPECT_THAT(rig, IsDrained()) << site;
   }
 }
 
@@ -140,7 +142,7 @@ TEST(FailedFreeFault, GivesTheMemoryBackAndSaysThatItFailed) {
   void* block = nullptr;
   ASSERT_EQ(rig->device().malloc(block, 4_MiB), Status::success);
   EXPECT_EQ(rig->device().free(block), Status::invalid_value);
-  EXPECT_EQ(rig->device().held_bytes(), 0u) << "the memory did not go back";
+  EXPECT_THAT(rig, IsDrained()) << "the memory did not go back";
 }
 
 TEST(FailedFreeFault, StrikesWhatGivesBackAndNothingElse) {

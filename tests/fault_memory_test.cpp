@@ -8,9 +8,11 @@
 
 #include "faults/fragment.hpp"
 #include "faults/leak_reference.hpp"
+#include "harness/gtest/armed_rig.hpp"
+#include "harness/gtest/matchers.hpp"
 #include "harness/memory/interfaces.hpp"
 #include "harness/sched/group.hpp"
-#include "tests/armed_rig.hpp"
+#include "tests/scenario_text.hpp"
 #include "tests/trusting_allocators.hpp"
 
 namespace drought {
@@ -132,7 +134,7 @@ std::size_t left_after(const std::string& holder, void (*then)(ArmedRig&)) {
   then(rig);
   const std::size_t left = rig->ledger().live_bytes();
   rig->heal();
-  EXPECT_EQ(rig->ledger().live_bytes(), 0u) << holder;
+  EXPECT_THAT(rig, HasNoLeaks()) << holder;
   return left;
 }
 
@@ -168,8 +170,8 @@ std::vector<std::size_t> holes_of(const std::string& how, std::string* decision 
     if (hole.bytes >= 8_MiB) holes.push_back(hole.bytes);
   if (decision) *decision = rig->record().decisions.back();
   rig->heal();
-  rig->close();
-  EXPECT_TRUE(rig->record().violations.empty()) << rig->record().violations[0].text;
+  rig.end();
+  EXPECT_THAT(rig, PassesEveryCheck());
   return holes;
 }
 

@@ -6,8 +6,10 @@
 #include <algorithm>
 
 #include "faults/error_code.hpp"
+#include "harness/gtest/armed_rig.hpp"
+#include "harness/gtest/matchers.hpp"
 #include "harness/memory/interfaces.hpp"
-#include "tests/armed_rig.hpp"
+#include "tests/scenario_text.hpp"
 
 namespace drought {
 namespace {
@@ -20,7 +22,7 @@ TEST(OutOfMemoryFault, RefusesADeviceCallBeforeAnythingHappens) {
   void* block = &rig;
   EXPECT_EQ(rig->device().malloc(block, 1_MiB), Status::memory_allocation);
   EXPECT_EQ(block, nullptr);
-  EXPECT_EQ(rig->device().held_bytes(), 0u);
+  EXPECT_THAT(rig, IsDrained());
   EXPECT_EQ(rig->device().take_last_error(), Status::memory_allocation);
   EXPECT_EQ(rig->device().malloc(block, 1_MiB), Status::success);
   EXPECT_EQ(rig->device().free(block), Status::success);
@@ -37,7 +39,7 @@ TEST(OutOfMemoryFault, ThrowsOutOfMemoryAtAResourceAndNamesWhoWasStruck) {
     EXPECT_THAT(error.what(), HasSubstr("'kv'"));
     EXPECT_EQ(error.request().bytes, 5u);
   }
-  EXPECT_EQ(rig->ledger().live_bytes(), 0u);
+  EXPECT_THAT(rig, HasNoLeaks());
 }
 
 TEST(ErrorCodeFault, AnswersTheErrorInsteadOfMakingTheCall) {
@@ -46,7 +48,7 @@ TEST(ErrorCodeFault, AnswersTheErrorInsteadOfMakingTheCall) {
       "[[fault]]\nkind = 'error_code'\nerror = 'cudaErrorInvalidValue'\nwhen = {site = 'cudaMalloc'}");
   void* block = nullptr;
   EXPECT_EQ(rig->device().malloc(block, 1_MiB), Status::invalid_value);
-  EXPECT_EQ(rig->device().held_bytes(), 0u);
+  EXPECT_THAT(rig, IsDrained());
 }
 
 TEST(ErrorCodeFault, AnswersTheFirstDocumentedErrorUnlessOneIsNamed) {
@@ -78,14 +80,13 @@ TEST(LeakReferenceFault, KeepsTheBlockAliveUnderItsNameUntilItIsReleased) {
     const Buffer kept(rig.memory(), {.bytes = 3_MiB, .tag = "kv"});
     const Buffer other(rig.memory(), {.bytes = 3_MiB, .tag = "weights"});
   }
-  EXPECT_EQ(rig->ledger().live_bytes(), 3_MiB);
+  EXPECT_THAT(rig, AccountsFor(3_MiB));
   const auto survivors = rig->ledger().mark_teardown({"kv"});
   ASSERT_EQ(survivors.size(), 1u);
   EXPECT_EQ(survivors[0].holders, std::vector<std::string>{"fault:registry"});
   EXPECT_TRUE(survivors[0].charged_to_fault);
   rig->heal();
-  EXPECT_EQ(rig->ledger().live_bytes(), 0u);
-  EXPECT_TRUE(rig->record().violations.empty());
+  EXPECT_THAT(rig, HasNoLeaks());
 }
 
 constexpr std::size_t kHole = 8_MiB, kRequest = 64_MiB;
@@ -113,15 +114,15 @@ TEST(FragmentFault, LeavesAnAllocatorThatCannotMoveBlocksWithBytesEnoughAndNoHol
   EXPECT_NO_THROW(Buffer(rig.memory(), {.bytes = kHole, .tag = "piece"})) << "the holes are there to be used";
   rig->heal();
   EXPECT_NO_THROW(Buffer(rig.memory(), {.bytes = kRequest, .tag = "after healing"}));
-  rig->close();
-  EXPECT_TRUE(rig->record().violations.empty()) << rig->record().violations[0].text;
+  rig.end();
+  EXPECT_THAT(rig, PassesEveryCheck());
 }
 
 TEST(FragmentFault, IsSurvivedByCudaMallocWhichMapsPagesAnew) {
   ArmedRig rig(fragmented("direct"));
   EXPECT_NO_THROW(Buffer(rig.memory(), {.bytes = kRequest, .tag = "big"}));
   rig->heal();
-  EXPECT_EQ(rig->device().held_bytes(), 0u);
+  EXPECT_THAT(rig, IsDrained());
 }
 
 TEST(FragmentFault, LeavesAnAllocatorThatReclaimsNothingWithNothing) {

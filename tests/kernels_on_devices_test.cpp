@@ -6,11 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "harness/device/device.hpp"
 #include "kernels/catalogue.hpp"
 #include "kernels/decode_attention.hpp"
 #include "kernels/prefill_attention.hpp"
 #include "kernels/vision_attention.hpp"
-#include "tests/kernel_on_device.hpp"
+#include "tests/device_memory.hpp"
 
 namespace drought {
 namespace {
@@ -49,29 +50,6 @@ TEST(KernelsOnTheGpu, AgreeWithTheirOraclesOverManyTiles) {
     expect_right_twice(*device, VisionAttention({.type = type, .cu_seqlens = {0, 900, 900, 964, 1500}}),
                        std::string("vision ") + type);
   }
-}
-
-TEST(KernelsOnTheGpu, HopperPrefillAgreesWithTheOracleAtTheEdgesOfItsTiles) {
-  std::string why_not;
-  const auto device = device_of(Lane::cuda, why_not);
-  if (!device) GTEST_SKIP() << why_not;
-  for (const std::size_t head_dim : {64, 128})
-    for (const bool causal : {false, true})
-      for (const std::size_t queries : {1, 127, 193, 385})
-        for (const std::size_t prefix : {0, 577}) {
-          const std::string text = "head_dim " + std::to_string(head_dim) + (causal ? " causal " : " full ") +
-                                   std::to_string(queries) + " + " + std::to_string(prefix);
-          expect_right_twice(*device,
-                             PrefillAttention({.batch = 2,
-                                               .queries = queries,
-                                               .prefix = prefix,
-                                               .heads = 3,
-                                               .kv_heads = 1,
-                                               .head_dim = head_dim,
-                                               .causal = causal,
-                                               .body = "hopper"}),
-                             text);
-        }
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -169,6 +170,23 @@ TEST(Scheduler, RunsRanksBesideTheirCallerAndHandsItTheirException) {
   scheduler.run();
   EXPECT_THAT(ranks, testing::UnorderedElementsAre(0, 11, 22));
   EXPECT_TRUE(caught);
+}
+
+TEST(Scheduler, UnwindsRanksBeforeTheCallerWhoseStateTheyUse) {
+  Scheduler scheduler({.seed = test_seed()});
+  bool is_alive = false;
+  std::vector<bool> saw_alive;
+  scheduler.spawn("parent", -1, [&] {
+    const std::shared_ptr<bool> state(&(is_alive = true), [](bool* alive) { *alive = false; });
+    scheduler.run_beside("rank", 3, [&](int) {
+      const std::shared_ptr<bool> user(&is_alive, [&](bool* alive) { saw_alive.push_back(*alive); });
+      scheduler.wait_until("what never comes", [] { return false; });
+    });
+  });
+  scheduler.run();
+  EXPECT_TRUE(scheduler.hung());
+  EXPECT_EQ(saw_alive, std::vector<bool>(3, true));
+  EXPECT_FALSE(is_alive);
 }
 
 constexpr int kRanks = 4;

@@ -141,8 +141,8 @@ class ScriptedDevice final : public Device {
     return is_new ? Status::success : Status::invalid_value;
   }
   Status do_mem_unmap(void* begin, std::size_t) override {
-    if (mem_unmap_answer != Status::success) return mem_unmap_answer;
-    return mapped_.erase(reinterpret_cast<std::uintptr_t>(begin)) ? Status::success : Status::invalid_value;
+    if (mapped_.erase(reinterpret_cast<std::uintptr_t>(begin)) == 0) return Status::invalid_value;
+    return mem_unmap_answer;  // Which reports earlier work: the page is unmapped.
   }
   Status do_mem_set_access(void*, std::size_t, Protection) override { return mem_set_access_answer; }
 

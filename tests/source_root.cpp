@@ -13,4 +13,8 @@ std::string shared_path(const std::string& relative) { return DROUGHT_SHARED "/"
 
 std::string drought_binary() { return DROUGHT_BINARY; }
 
+std::string cmake_command() { return DROUGHT_CMAKE; }
+
+std::string cmake_generator() { return DROUGHT_GENERATOR; }
+
 }  // namespace drought

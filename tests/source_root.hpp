@@ -13,5 +13,8 @@ std::string source_path(const std::string& relative);
 std::string shared_path(const std::string& relative);
 /// The `drought` executable of this build.
 std::string drought_binary();
+/// The cmake that made this build, and the generator that it used.
+std::string cmake_command();
+std::string cmake_generator();
 
 }  // namespace drought

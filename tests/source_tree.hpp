@@ -54,9 +54,10 @@ inline const std::vector<Source>& sources() {
   return all;
 }
 
-/// The first folder of a path; harness/cli counts as one of its own.
+/// The first folder of a path; what stands on all the others under harness/ counts as one of its own.
 inline std::string layer_of(const std::string& path) {
   if (path.starts_with("harness/cli/")) return "cli";
+  if (path.starts_with("harness/gtest/")) return "gtest";
   return path.substr(0, path.find('/'));
 }
 

@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/armed_rig.hpp"
+#include "tests/scenario_text.hpp"
 
 namespace drought {
 namespace {

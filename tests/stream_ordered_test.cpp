@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "harness/memory/bytes.hpp"
+#include "tests/armed_rig.hpp"
 #include "tests/host_lane.hpp"
 
 namespace drought {
@@ -61,6 +62,16 @@ TEST(StreamOrdered, ReportsARefusalAsOutOfMemoryWithACleanErrorSlot) {
   StreamOrdered pool(*device, {});
   EXPECT_THROW(pool.allocate({.bytes = 1_TiB}), OutOfMemory);
   EXPECT_EQ(device->peek_last_error(), Status::success);
+}
+
+TEST(StreamOrdered, TrimsThoughTheDriverReportsAnErrorOfEarlierWork) {
+  ArmedRig rig(
+      "[[resource]]\nkind = 'stream_ordered'\nrelease_threshold_bytes = '1 GiB'\n"
+      "[[fault]]\nkind = 'failed_free'\nwhen = {site = 'cudaMemPoolTrimTo'}");
+  const Request request{.bytes = 64_MiB};
+  rig.memory().deallocate(rig.memory().allocate(request), request);
+  EXPECT_EQ(dynamic_cast<Trims&>(rig->allocator()).trim(), 64_MiB);
+  EXPECT_EQ(rig->device().peek_last_error(), Status::success);
 }
 
 /// The order in which a use on another stream and the next owner's work run, under `seed`.

@@ -2,9 +2,7 @@
 // value as it was; the timeline as JSON whose counters and slices add up.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <filesystem>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -14,6 +12,7 @@
 #include "harness/trace/chrome_writer.hpp"
 #include "harness/trace/readers.hpp"
 #include "harness/trace/snapshot_writer.hpp"
+#include "tests/folder.hpp"
 #include "tests/source_root.hpp"
 
 namespace drought {
@@ -141,24 +140,10 @@ TEST(SnapshotWriter, WritesListsOfMoreThanOneBatchAndNoneAtTheBorder) {
   }
 }
 
-class Scratch {
- public:
-  Scratch() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "drought_writer_XXXXXX").string();
-    if (!mkdtemp(pattern.data())) throw std::runtime_error("no temporary folder");
-    path_ = pattern;
-  }
-  ~Scratch() { std::filesystem::remove_all(path_); }
-  std::string path(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
-
 TEST(SnapshotWriter, WritesWhatPythonsPickleModuleReadsWithTheDocumentedKeys) {
   if (std::system("python3 -c 'import pickle, pickletools' 2>/dev/null") != 0)
     GTEST_SKIP() << "python3 is not here, so its pickle module reads nothing";
-  const Scratch scratch;
+  const Folder scratch;
   write_snapshot(scratch.path("s.pickle"), odd_trace());
   std::ofstream(scratch.path("check.py")) << R"(
 import pickle, pickletools, sys

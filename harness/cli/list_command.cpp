@@ -4,6 +4,7 @@
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "harness/cli/commands.hpp"
 #include "harness/scenario/scenario.hpp"
@@ -16,19 +17,23 @@ struct Arguments {
   std::vector<std::string> paths{"scenarios"};
 };
 
-using Line = std::pair<std::string, std::string>;
+struct Line {
+  std::string name, summary;
+  std::vector<std::string> lanes{};  ///< Of a scenario: where it runs.
+};
 
 template <typename Entry>
 std::vector<Line> lines_of(std::span<const Entry> entries) {
   std::vector<Line> lines;
-  for (const Entry& entry : entries) lines.emplace_back(entry.name, entry.summary);
+  for (const Entry& entry : entries) lines.push_back({std::string(entry.name), std::string(entry.summary)});
   return lines;
 }
 
 std::vector<Line> device_lines() {
   std::vector<Line> lines;
   for (const Profile& profile : profiles())
-    lines.emplace_back(profile.name, format_bytes(profile.total_bytes) + "; " + std::string(profile.source));
+    lines.push_back(
+        {std::string(profile.name), format_bytes(profile.total_bytes) + "; " + std::string(profile.source)});
   return lines;
 }
 
@@ -36,7 +41,8 @@ std::vector<Line> scenario_lines(const std::vector<std::string>& paths, const Ca
   std::vector<Line> lines;
   for (const std::string& file : scenario_files(paths)) {
     const Scenario scenario = load_scenario(file, catalogues);
-    lines.emplace_back(file, scenario.title + (scenario.is_mutant() ? " [mutant]" : ""));
+    lines.push_back(
+        {file, scenario.title + (scenario.is_mutant() ? " [mutant]" : ""), scenario.device.lanes});
   }
   return lines;
 }
@@ -49,10 +55,12 @@ std::vector<Line> report_lines(const std::vector<std::string>& paths, const Cata
     const ReportSection& report = scenario.report;
     if (report.number.empty()) continue;
     const std::string& finer = scenario.expect.diagnosis;
-    lines.emplace_back(report.number, report.kind + (finer == report.kind ? "" : " (" + finer + ")") + ", " +
-                                          report.closes + ": " + file);
+    lines.push_back({report.number, report.kind + (finer == report.kind ? "" : " (" + finer + ")") + ", " +
+                                        report.closes + ": " + file});
   }
-  std::sort(lines.begin(), lines.end());
+  std::sort(lines.begin(), lines.end(), [](const Line& a, const Line& b) {
+    return std::tie(a.name, a.summary) < std::tie(b.name, b.summary);
+  });
   return lines;
 }
 
@@ -79,9 +87,11 @@ int list(const Arguments& arguments, const Catalogues& catalogues) {
                     "'; known: devices, allocators, kernels, faults, workloads, checks, scenarios, reports");
   }
   nlohmann::json results = nlohmann::json::array();
-  for (const auto& [name, summary] : lines) {
-    std::cout << name << std::string(name.size() < 28 ? 28 - name.size() : 1, ' ') << summary << '\n';
-    results.push_back({{"name", name}, {"summary", summary}});
+  for (const Line& line : lines) {
+    const std::size_t gap = line.name.size() < 28 ? 28 - line.name.size() : 1;
+    std::cout << line.name << std::string(gap, ' ') << line.summary << '\n';
+    results.push_back({{"name", line.name}, {"summary", line.summary}});
+    if (!line.lanes.empty()) results.back()["lanes"] = line.lanes;
   }
   if (!arguments.json.empty()) {
     std::ofstream out(arguments.json);

@@ -1,5 +1,6 @@
 #include "harness/report/report.hpp"
 
+#include <algorithm>
 #include <fstream>
 #include <iomanip>
 #include <map>
@@ -22,9 +23,16 @@ json to_json(const SweepResult& result) {
                         {"verdict", name(failure.verdict)},
                         {"message", failure.message},
                         {"repeat", failure.repeat}});
-  return {{"scenario", result.scenario}, {"points", result.points},     {"thinned", result.thinned},
-          {"struck", result.struck},     {"verdicts", result.verdicts}, {"failures", failures},
-          {"why", result.why},           {"wall_ms", result.wall_ms}};
+  return {{"scenario", result.scenario}, {"points", result.points}, {"thinned", result.thinned},
+          {"struck", result.struck},     {"sites", result.sites},   {"verdicts", result.verdicts},
+          {"failures", failures},        {"why", result.why},       {"wall_ms", result.wall_ms}};
+}
+
+json to_json(const FuzzResult& result) {
+  return {{"workload", result.workload},     {"runs", result.runs},           {"discarded", result.discarded},
+          {"verdict", name(result.verdict)}, {"message", result.message},     {"attempts", result.attempts},
+          {"steps", result.steps},           {"processes", result.processes}, {"switches", result.switches},
+          {"strikes", result.strikes},       {"scenario", result.scenario},   {"repeat", result.repeat}};
 }
 
 json to_json(const HeldMemory& held) {
@@ -151,6 +159,27 @@ void print_table(std::ostream& out, const std::vector<SweepResult>& results) {
   out << '\n'
       << results.size() << " scenarios, " << points << " points, " << struck << " strikes, " << failures
       << " failures\n";
+  std::string never;
+  for (int i = 0; i < site_count; ++i) {
+    const std::string site(name(static_cast<Site>(i)));
+    const auto reached = [&](const SweepResult& result) { return result.sites.contains(site); };
+    if (!documented_errors(static_cast<Site>(i)).empty() &&
+        std::none_of(results.begin(), results.end(), reached))
+      never += (never.empty() ? "" : ", ") + site;
+  }
+  if (!never.empty()) out << "no run came by " << never << '\n';
+}
+
+void print_line(std::ostream& out, const FuzzResult& result) {
+  const std::string indent(14, ' ');
+  out << std::left << std::setw(14) << name(result.verdict) << result.workload << "  " << result.runs
+      << " runs, " << result.discarded << " of them no scenario\n";
+  if (result.scenario.empty()) return;
+  out << indent << result.message << '\n'
+      << indent << "shrunk in " << result.attempts << " attempts to " << result.steps << " steps of "
+      << result.processes << " processes, " << result.switches << " switches, " << result.strikes
+      << " strikes\n"
+      << indent << "repeat: " << result.repeat << '\n';
 }
 
 namespace {
@@ -232,6 +261,11 @@ void write_json(const std::string& path, const std::string& command, std::uint64
 void write_json(const std::string& path, const std::string& command, std::uint64_t seed,
                 const std::vector<ReplayReport>& reports) {
   write_results(path, command, seed, reports);
+}
+
+void write_json(const std::string& path, const std::string& command, std::uint64_t seed,
+                const std::vector<FuzzResult>& results) {
+  write_results(path, command, seed, results);
 }
 
 }  // namespace drought

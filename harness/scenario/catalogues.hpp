@@ -39,9 +39,31 @@ struct KernelEntry {
   std::unique_ptr<Kernel> (*make)(const Table& shape);
 };
 
+/// A whole number among a workload's options, drawn from `min` to `max`.
+struct DrawnNumber {
+  std::string_view key;
+  std::uint64_t min = 0, max = 0;
+};
+/// A step "verb S N" of a workload that does a list of them: S below `slots`, N at most `number_max`; 0
+/// leaves either out.
+struct DrawnVerb {
+  std::string_view verb;
+  std::uint64_t slots = 0, number_max = 0;
+};
+/// What `drought fuzz` draws of a workload: its numbers, and for each of up to `processes_max` tables called
+/// `process` a list `steps` of verbs.
+struct Drawn {
+  std::span<const DrawnNumber> numbers;
+  std::span<const DrawnVerb> verbs;
+  std::string_view process;
+  std::size_t processes_max = 0;
+  bool any() const { return !numbers.empty() || !verbs.empty(); }
+};
+
 struct WorkloadEntry {
   std::string_view name, summary;
   std::unique_ptr<Workload> (*make)(const Table& options);
+  Drawn drawn{};  ///< Nothing: it cannot be fuzzed.
 };
 
 struct Catalogues {

@@ -9,7 +9,8 @@ Rig::Rig(const Scenario& scenario, const Catalogues& catalogues, RigOptions opti
       options_(options),
       device_work_(scenario.device.work == "shapes" ? Device::Work::shapes : Device::Work::full),
       plan_(record_, options.seed),
-      scheduler_({.seed = options.seed, .steps_max = scenario.device.steps_max}),
+      scheduler_(
+          {.seed = options.seed, .steps_max = scenario.device.steps_max, .switches = scenario.switches()}),
       fault_random_(Random(options.seed).split(0x5CE7E)) {
   // What an allocator borrows while it is made comes before the first step.
   quiet_ = true;
@@ -57,6 +58,7 @@ Rig::~Rig() {
 }
 
 void Rig::close() {
+  bool was_open = false, any_lost = false;
   for (RankParts& parts : ranks_) {
     const bool is_open = !parts.resources.empty();
     // Top first: each resource gives back to the one below it.
@@ -78,7 +80,11 @@ void Rig::close() {
       record_.violate("accounting", "the device still lends " + std::to_string(parts.device->held_bytes()) +
                                         " B after everything ended");
     parts.device->set_gate(nullptr);
+    was_open = was_open || is_open;
+    any_lost = any_lost || is_lost;
   }
+  if (const std::string alive = handles_.alive(); was_open && !any_lost && !alive.empty())
+    record_.violate("accounting", "after everything ended there are still " + alive);
 }
 
 Record Rig::take_record() {
@@ -123,14 +129,17 @@ void Rig::enter(Call& call) {
   if (quiet_) return;
   ++calls_;
   scheduler_.step(!gives_back(call.site));
-  ledger_.judge(call);
-  if (call.refused || plan_.idle()) return;
-  const int rank = scheduler_.rank();
+  if (!plan_.idle()) meet_faults(call);
+  // Last, so that what a fault refuses leaves no trace: it never touched its operands.
+  if (!call.refused) ledger_.judge(call);
+}
+
+void Rig::meet_faults(Call& call) {
   Device& asked = device_of_caller();
   const Circumstances now{.phase = ledger_.phase(),
                           .live_bytes = ledger_.live_bytes(),
                           .call = calls_,
-                          .rank = rank,
+                          .rank = scheduler_.rank(),
                           .time = scheduler_.now(),
                           .process = scheduler_.process(),
                           .device = &asked};
@@ -151,6 +160,8 @@ Device& Rig::device_of_caller() {
 }
 
 void Rig::leave(Call& call, Status status) noexcept {
+  // Those too that a fault makes, and those that a chain makes at its start: they are ended as others are.
+  handles_.note(call, status);
   if (quiet_) return;
   if (plan_.awaits(call)) {
     Scene scene{device_of_caller(), ledger_, fault_random_};

@@ -1,6 +1,6 @@
 // A scenario alive: devices, the chain of resources over each, ledger, armed faults, scheduler, record.
-// It is the gate through which every call passes, in this order: a step of the scheduler, the ledger's
-// judgement of the operands, the faults.
+// It is the gate through which every call passes, in this order: a step of the scheduler, the faults, the
+// ledger's judgement of the operands.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,7 @@
 #include "harness/fault/plan.hpp"
 #include "harness/memory/buffer.hpp"
 #include "harness/memory/ledger.hpp"
+#include "harness/scenario/handles.hpp"
 #include "harness/scenario/scenario.hpp"
 #include "harness/sched/group.hpp"
 #include "harness/sched/scheduler.hpp"
@@ -90,6 +91,7 @@ class Rig final : private CallGate {
   };
 
   void enter(Call& call) override;
+  void meet_faults(Call& call);
   void leave(Call& call, Status status) noexcept override;
   /// The device of the rank that is running; the first outside any.
   Device& device_of_caller();
@@ -103,6 +105,7 @@ class Rig final : private CallGate {
   Ledger ledger_{record_};
   Plan plan_;
   Scheduler scheduler_;
+  Handles handles_;
   Random fault_random_;
   std::vector<RankParts> ranks_;
   std::uint64_t calls_ = 0, memory_refusals_ = 0, other_refusals_ = 0, kills_ = 0;

@@ -97,12 +97,13 @@ void judge(const Scenario& scenario, const Record& record, RunResult& result) {
 }
 
 /// The run itself; what it left behind.
-Record run_on(Rig& rig, const Scenario& scenario, RunResult& result) {
+Record run_on(Rig& rig, const Scenario& scenario, Lane lane, RunResult& result) {
   for (const FaultSection& fault : scenario.faults) rig.arm(fault, true);
   result.outcome = run_workload(scenario, rig);
   result.live_bytes = rig.ledger().live_bytes();
   rig.heal();
   rig.ledger().mark_end();
+  result.context_lost = lane == Lane::cuda && has_lost_a_context(rig);
   rig.close();
   for (const ArmedFault& fault : rig.plan().armed())
     result.faults.push_back({fault.kind, true, fault.struck});
@@ -144,8 +145,12 @@ Diagnosis diagnose_run(const std::vector<std::string>& decisions, const Outcome&
 
 Outcome run_workload(const Scenario& scenario, Rig& rig) {
   const WorkloadEntry* const entry = find_entry(rig.catalogues().workloads, scenario.workload.kind);
+  return run_body(rig, [&] { entry->make(scenario.workload.options)->run(rig); });
+}
+
+Outcome run_body(Rig& rig, std::function<void()> body) {
   Outcome outcome;
-  rig.scheduler().spawn("workload", 0, [&] { entry->make(scenario.workload.options)->run(rig); });
+  rig.scheduler().spawn("workload", 0, std::move(body));
   try {
     rig.scheduler().run();
   } catch (const Fatal& last_word) {
@@ -167,6 +172,15 @@ Outcome run_workload(const Scenario& scenario, Rig& rig) {
       outcome.message += "; " + report;
   if (!rig.fault_place().empty()) outcome.message += "; " + rig.fault_place();
   return outcome;
+}
+
+bool has_lost_a_context(Rig& rig) {
+  bool lost = false;
+  for (int rank = 0; rank < rig.ranks(); ++rank) {
+    (void)rig.device(rank).synchronize();
+    lost = lost || is_sticky(rig.device(rank).peek_last_error());
+  }
+  return lost;
 }
 
 std::vector<CheckResult> finish_checks(const Catalogues& catalogues, const Record& record,
@@ -202,7 +216,7 @@ RunResult run_scenario(const Scenario& scenario, const Catalogues& catalogues, c
   Record record;
   try {
     Rig rig(scenario, catalogues, {options.lane, options.seed});
-    record = run_on(rig, scenario, result);
+    record = run_on(rig, scenario, options.lane, result);
   } catch (const OutOfMemory& error) {
     result.outcome = never_began(scenario, error.what(), result);
   } catch (const DeviceError& error) {

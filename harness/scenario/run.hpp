@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,7 +35,8 @@ struct RunResult {
   std::string why;     ///< One line; empty when all was as expected.
   std::string repeat;  ///< The command that runs this again.
   std::vector<std::string> decisions;
-  std::string diagnosis;  ///< The kind of shortage that the record shows.
+  std::string diagnosis;      ///< The kind of shortage that the record shows.
+  bool context_lost = false;  ///< On a GPU: no further run can be made in this process.
 };
 
 struct RunOptions {
@@ -45,8 +47,13 @@ struct RunOptions {
 /// What kind of shortage a run's own figures show, read in the words that any log is read in.
 Diagnosis diagnose_run(const std::vector<std::string>& decisions, const Outcome& outcome);
 
-/// Runs the workload of `scenario` on `rig` to its end.
+/// Runs `body` as the process "workload" of `rig`, and whatever processes it starts, to their end.
+Outcome run_body(Rig& rig, std::function<void()> body);
+/// The same with the workload of `scenario`.
 Outcome run_workload(const Scenario& scenario, Rig& rig);
+
+/// Whether an error has ended a context of the rig. What the run never waited for may have done so.
+bool has_lost_a_context(Rig& rig);
 
 /// Every check of the catalogue over one run.
 std::vector<CheckResult> finish_checks(const Catalogues& catalogues, const Record& record,

@@ -132,9 +132,14 @@ bool Scenario::runs_on(Lane lane) const {
          device.lanes.end();
 }
 
+std::optional<std::vector<std::uint64_t>> Scenario::switches() const {
+  if (!schedule) return std::nullopt;
+  return std::vector<std::uint64_t>(schedule->switches.begin(), schedule->switches.end());
+}
+
 Scenario read_scenario(const Table& root, const Catalogues& catalogues) {
-  root.allow_only(
-      {"title", "guards", "device", "resource", "workload", "fault", "expect", "sweep", "report"});
+  root.allow_only({"title", "guards", "device", "resource", "workload", "schedule", "fault", "expect",
+                   "sweep", "report"});
   Scenario scenario;
   scenario.path = root.file();
   scenario.root = root;
@@ -184,6 +189,13 @@ Scenario read_scenario(const Table& root, const Catalogues& catalogues) {
       root.fail(
           fault.options.at(),
           "fault '" + fault.kind + "' ends the context of a GPU's process: [device] needs isolate = true");
+  }
+  if (root.find("schedule")) {
+    const Table section = root.table_or_empty("schedule");
+    scenario.schedule = read_options<ScheduleSection>(section);
+    const auto& switches = scenario.schedule->switches;
+    if (!std::is_sorted(switches.begin(), switches.end()))
+      section.fail(place_of(section, "switches"), "'switches' must ascend");
   }
   scenario.expect = read_expectation(root.table_or_empty("expect"), catalogues);
   scenario.report = read_report(root.table_or_empty("report"), scenario.expect);

@@ -5,6 +5,7 @@
 //   [[resource]] kind, name + the allocator's options    the chain, base first; absent: direct
 //   [[resource]] …, beside = true      not of the chain: over the device by itself, found by its name
 //   [workload] kind + its options
+//   [schedule] switches               the steps at which processes switch; absent: as the seed decides
 //   [[fault]] kind, when = { trigger }, + the fault's options
 //   [expect] outcome, attempts, message, caught_by, checks, decisions, diagnosis
 //   [report] number, class, closes, note      of a scenario that re-enacts a report of running out of memory
@@ -13,6 +14,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -74,8 +76,13 @@ struct DeviceSection {
   }
 };
 
+struct ScheduleSection {
+  std::vector<std::size_t> switches;  ///< Ascending (Scheduler::Options).
+  static constexpr auto keys() { return std::tuple{key("switches", &ScheduleSection::switches)}; }
+};
+
 struct SweepSection {
-  std::size_t points_max = 2000;  ///< More are thinned to this many by a fixed seed.
+  std::size_t points_max = 25;  ///< More are thinned to this many; `drought sweep --all` strikes them all.
   std::vector<std::string>
       skip;  ///< Sites (globs) that a sweep leaves alone here, each with a reason in `why`.
   std::string why;
@@ -105,12 +112,14 @@ struct Scenario {
   DeviceSection device;
   std::vector<Component> resources;  ///< Those beside the chain, then the chain, base first.
   Component workload;
+  std::optional<ScheduleSection> schedule;
   std::vector<FaultSection> faults;
   Expectation expect;
   SweepSection sweep;
   ReportSection report;
   Table root;
 
+  std::optional<std::vector<std::uint64_t>> switches() const;
   bool is_mutant() const { return !expect.caught_by.empty(); }
   bool runs_on(Lane lane) const;
 };

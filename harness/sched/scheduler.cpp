@@ -39,9 +39,28 @@ std::vector<Scheduler::Process*> Scheduler::runnable() {
   return able;
 }
 
+Scheduler::Process& Scheduler::choose(const std::vector<Process*>& able) {
+  if (!options_.switches) return *able[random_.below(able.size())];
+  const auto place = [&](const Process* process) {
+    return std::find_if(processes_.begin(), processes_.end(),
+                        [&](const auto& known) { return known.get() == process; });
+  };
+  const auto last = place(last_);
+  for (Process* const process : able)
+    if (last == processes_.end() || place(process) > last) return *process;
+  return *able.front();
+}
+
+/// Whether the running process gives way at this step.
+bool Scheduler::switches_now() {
+  if (!options_.switches) return random_.below(2) == 0;
+  return std::binary_search(options_.switches->begin(), options_.switches->end(), steps_);
+}
+
 void Scheduler::resume(Process& process) {
   process.ready = nullptr;
   running_ = &process;
+  last_ = &process;
   process.fiber->resume();
   running_ = nullptr;
 }
@@ -58,22 +77,23 @@ void Scheduler::declare_hung(const std::string& why) {
 void Scheduler::unwind() {
   unwinding_ = true;
   unwind_last_ = steps_ + kUnwindSteps;
-  for (std::vector<Process*> left = runnable(); !left.empty(); left = runnable())
-    for (Process* process : left) {
-      if (steps_ < unwind_last_) {
-        resume(*process);
-      } else {
-        process->fiber->abandon();
-      }
-      ++steps_;
+  // The newest first, to its end: what a process owns, those that it started may still be using.
+  for (std::vector<Process*> left = runnable(); !left.empty(); left = runnable()) {
+    Process& newest = *left.back();
+    if (steps_ < unwind_last_) {
+      resume(newest);
+    } else {
+      newest.fiber->abandon();
     }
+    ++steps_;
+  }
 }
 
 void Scheduler::run() {
   for (;;) {
     const std::vector<Process*> able = runnable();
     if (able.empty()) break;
-    resume(*able[random_.below(able.size())]);
+    resume(choose(able));
     if (hung()) break;
   }
   const bool all_ended = std::all_of(processes_.begin(), processes_.end(),
@@ -89,6 +109,7 @@ void Scheduler::run() {
       first = std::make_exception_ptr(ProcessLost("process '" + process->name + "' was killed"));
   }
   processes_.clear();
+  last_ = nullptr;
   unwinding_ = false;
   if (first) std::rethrow_exception(first);
 }
@@ -136,7 +157,7 @@ void Scheduler::step(bool may_throw) {
     return;
   }
   if (processes_.size() == 1) return;
-  if (random_.below(2) == 0) give_way(may_throw);
+  if (switches_now()) give_way(may_throw);
 }
 
 void Scheduler::wait_until(const std::string& why, const std::function<bool()>& ready) {

@@ -1,5 +1,5 @@
-// Runs simulated processes, one fiber each, in an order that a seed decides. Every device, resource and
-// launch call is a step, at which another process may get its turn; the count of steps is the virtual
+// Runs simulated processes, one fiber each, in an order that a seed or a list decides. Every device, resource
+// and launch call is a step, at which another process may get its turn; the count of steps is the virtual
 // clock. There is no other time and no other concurrency, so a run replays from its seed.
 //
 // A run that cannot go on is hung: nobody is runnable, or the steps are spent. The waiting processes are
@@ -10,9 +10,11 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "harness/sched/fiber.hpp"
@@ -38,8 +40,12 @@ class Scheduler {
     std::uint64_t seed = 1;
     std::uint64_t steps_max = 10'000'000;
     std::size_t stack_bytes = 512 << 10;
+    /// Given: a process goes on until it waits, ends, or takes a step with one of these numbers (ascending);
+    /// then the next in the order of spawning has its turn. So an interleaving is a list, which shrinks.
+    std::optional<std::vector<std::uint64_t>> switches;
   };
-  explicit Scheduler(Options options) : options_(options), random_(Random(options.seed).split(0x5C4ED)) {}
+  explicit Scheduler(Options options)
+      : options_(std::move(options)), random_(Random(options_.seed).split(0x5C4ED)) {}
 
   /// Adds a process. `rank` is what triggers and groups know it by; -1 for none.
   void spawn(std::string name, int rank, std::function<void()> body);
@@ -88,6 +94,9 @@ class Scheduler {
   struct Killed {};
 
   std::vector<Process*> runnable();
+  /// Whose turn it is.
+  Process& choose(const std::vector<Process*>& able);
+  bool switches_now();
   void resume(Process& process);
   void declare_hung(const std::string& why);
   void unwind();
@@ -97,6 +106,7 @@ class Scheduler {
   Random random_;
   std::vector<std::unique_ptr<Process>> processes_;
   Process* running_ = nullptr;
+  const Process* last_ = nullptr;  ///< Who ran last, of a listed order.
   std::uint64_t steps_ = 0, unwind_last_ = 0;
   bool unwinding_ = false;
   std::string hung_;

@@ -64,6 +64,18 @@ Pools& pools_of(Rig& rig) {
   throw std::invalid_argument("churn: pools is above 0, and the allocator keeps no private pools");
 }
 
+RecordsStreams& recorder_of(Rig& rig) {
+  if (auto* const recorder = dynamic_cast<RecordsStreams*>(&rig.allocator())) return *recorder;
+  throw std::invalid_argument("churn: used_elsewhere_every is above 0, and the allocator records no uses");
+}
+
+/// The block is written on `stream` too, and let go while that may still run.
+void use_elsewhere(Rig& rig, RecordsStreams& recorder, const Held& held, Stream stream) {
+  must(rig.device().stream_synchronize(held.stream), "cudaStreamSynchronize");
+  must(rig.device().memset(held.buffer.data(), held.pattern, held.buffer.bytes(), stream), "cudaMemset");
+  recorder.record_stream(held.buffer.data(), stream);
+}
+
 }  // namespace
 
 Churn::Churn(Options options) : options_(options) {
@@ -71,21 +83,27 @@ Churn::Churn(Options options) : options_(options) {
     throw std::invalid_argument("bytes_min must be above 0 and at most bytes_max");
   if (options_.live_max == 0 || options_.streams == 0)
     throw std::invalid_argument("live_max and streams must be above 0");
+  if (options_.used_elsewhere_every != 0 && options_.streams == 1)
+    throw std::invalid_argument("used_elsewhere_every needs streams above 1");
 }
 
 void Churn::run(Rig& rig) {
   Random random = rig.random(1);
   const Streams streams(rig.device(), options_.streams);
   Pools* const pools = options_.pools ? &pools_of(rig) : nullptr;
+  RecordsStreams* const recorder = options_.used_elsewhere_every ? &recorder_of(rig) : nullptr;
   std::vector<Held> held;
   std::uint64_t digest = 0;
   std::size_t freed = 0;
   const auto verify_and_free = [&](Held taken) {
     verify(rig, taken);
+    ++freed;
+    if (recorder && freed % options_.used_elsewhere_every == 0)
+      use_elsewhere(rig, *recorder, taken, taken.stream == streams[0] ? streams[1] : streams[0]);
     std::byte* const stale = taken.buffer.data();
     const Request request{.bytes = taken.buffer.bytes(), .stream = taken.stream, .tag = "block"};
     taken.buffer.reset();
-    if (options_.double_free_every != 0 && ++freed % options_.double_free_every == 0)
+    if (options_.double_free_every != 0 && freed % options_.double_free_every == 0)
       rig.allocator().deallocate(stale, request);
   };
   for (std::size_t i = 0; i < options_.allocations; ++i) {

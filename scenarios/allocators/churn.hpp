@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <tuple>
 
+#include "harness/scenario/catalogues.hpp"
 #include "harness/scenario/key.hpp"
 #include "harness/scenario/rig.hpp"
 #include "harness/scenario/workload.hpp"
@@ -23,6 +24,9 @@ class Churn final : public Workload {
     /// Every so many frees the allocator is handed the same free again, behind the account that would
     /// report it, as a library that keeps a stale pointer does; 0: never.
     std::size_t double_free_every = 0;
+    /// Every so many frees the block is used on another stream just before, of which its allocator is told
+    /// (PyTorch's record_stream); 0: never.
+    std::size_t used_elsewhere_every = 0;
     std::size_t pools = 0;  ///< Private pools, which serve every other block.
     static constexpr auto keys() {
       return std::tuple{key("allocations", &Options::allocations),
@@ -32,9 +36,18 @@ class Churn final : public Workload {
                         key("pools", &Options::pools),
                         key("streams", &Options::streams),
                         key("free_one_in", &Options::free_one_in),
-                        key("double_free_every", &Options::double_free_every)};
+                        key("double_free_every", &Options::double_free_every),
+                        key("used_elsewhere_every", &Options::used_elsewhere_every)};
     }
   };
+  /// What `drought fuzz` draws.
+  static constexpr DrawnNumber drawn_numbers[] = {{"allocations", 1, 150},
+                                                  {"live_max", 1, 24},
+                                                  {"bytes_max", 1, 8_MiB},
+                                                  {"streams", 1, 4},
+                                                  {"free_one_in", 0, 4}};
+  static constexpr Drawn drawn{.numbers = drawn_numbers};
+
   /// Throws std::invalid_argument for sizes that contradict each other.
   explicit Churn(Options options);
 

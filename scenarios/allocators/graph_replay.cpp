@@ -72,18 +72,18 @@ void GraphReplay::serve_batch(Rig& rig, Stream stream, std::unique_ptr<Step>& st
   for (std::size_t number = 1;; ++number) {
     AttemptScope attempt(rig, {.what = "batch", .number = number, .cap = 2, .size = request.bytes});
     try {
-      const Buffer batch(rig.memory(), request);
-      attempt.succeeded();
-      must(rig.device().memset(batch.data(), 1, kOutputBytes, stream), "cudaMemset");
-      return;
-    } catch (const OutOfMemory&) {
-      if (number == 2) throw;
       try {
-        flush(rig, step);
-      } catch (const DeviceError&) {
-        attempt.failed_otherwise();
-        throw;
+        const Buffer batch(rig.memory(), request);
+        attempt.succeeded();
+        must(rig.device().memset(batch.data(), 1, kOutputBytes, stream), "cudaMemset");
+        return;
+      } catch (const OutOfMemory&) {
+        if (number == 2) throw;
       }
+      flush(rig, step);
+    } catch (const DeviceError&) {
+      attempt.failed_otherwise();  // The pool's own flush may have met it as well as this one.
+      throw;
     }
   }
 }

@@ -12,6 +12,7 @@
 #include <tuple>
 #include <vector>
 
+#include "harness/scenario/catalogues.hpp"
 #include "harness/scenario/key.hpp"
 #include "harness/scenario/rig.hpp"
 #include "harness/scenario/workload.hpp"
@@ -30,6 +31,10 @@ class GrowingMap final : public Workload {
                         key("page_bytes", &Options::page_bytes), key("bug", &Options::bug)};
     }
   };
+  /// What `drought fuzz` draws.
+  static constexpr DrawnNumber drawn_numbers[] = {{"steps", 1, 8}, {"pages", 1, 6}};
+  static constexpr Drawn drawn{.numbers = drawn_numbers};
+
   /// Throws std::invalid_argument for a bug that is not known, or nothing to map.
   explicit GrowingMap(Options options);
   void run(Rig& rig) override;

@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "harness/memory/bytes.hpp"
+#include "harness/scenario/catalogues.hpp"
 #include "harness/scenario/key.hpp"
 #include "harness/scenario/workload.hpp"
 
@@ -47,6 +48,12 @@ class PagedServing final : public Workload {
                         key("bug", &Options::bug)};
     }
   };
+  /// What `drought fuzz` draws.
+  static constexpr DrawnNumber drawn_numbers[] = {
+      {"requests", 1, 24},          {"running_max", 1, 8},     {"blocks", 2, 24},    {"block_tokens", 1, 16},
+      {"prompt_tokens_max", 1, 40}, {"new_tokens_max", 1, 24}, {"fork_one_in", 0, 4}};
+  static constexpr Drawn drawn{.numbers = drawn_numbers};
+
   /// Throws std::invalid_argument for counts of nothing.
   explicit PagedServing(Options options);
 

@@ -9,7 +9,10 @@ namespace drought {
 void register_allocator_benches();
 /// "replay/…" and "parse/…": recorded traces of tests/data.
 void register_trace_benches();
-/// "prefill/…": kernels on a GPU.
+/// "scenario/…": whole runs on a simulated device.
+void register_scenario_benches();
+/// "prefill/…", "vision/…" and "rope/…": kernels on a GPU; "cold/…": the same with nothing of it in the
+/// L2 cache.
 void register_kernel_benches();
 /// "decode/…": decode attention on a GPU.
 void register_decode_benches();

@@ -1,93 +1,173 @@
-// Kernels on this machine's GPU, each at the shapes of served models: many launches in a row, divided.
+// Attention and its surroundings on this machine's GPU at the shapes of served models, by the GPU's own
+// clock. Names end as those of tests/bench/peers/attention.py do, which says what PyTorch needs for the same.
 #include <benchmark/benchmark.h>
 
-#include <chrono>
+#include <algorithm>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "harness/device/cuda_timer.hpp"
 #include "harness/device/device.hpp"
+#include "kernels/patch_embedding.hpp"
+#include "kernels/patch_merger.hpp"
 #include "kernels/prefill_attention.hpp"
+#include "kernels/rope.hpp"
+#include "kernels/vision_attention.hpp"
 #include "tests/bench/benches.hpp"
 
 namespace drought {
 namespace {
 
+constexpr std::size_t kTokens = 16384, kColumns = 2048;  // As FlashAttention's own benchmarks have them.
 constexpr int kLaunches = 8;
+constexpr std::size_t kCacheBytes = 256
+                                    << 20;  // Several times the 50 MB of L2 that an H100 and an H200 have.
 
-/// A kernel's parts on a device, inputs filled.
+/// A kernel's parts on a device, inputs filled: a few million random numbers, over and over.
 class KernelOnDevice {
  public:
   KernelOnDevice(Device& device, const Kernel& kernel) : device_(device), kernel_(kernel) {
     std::vector<std::byte> host;
     const std::vector<Part> plan = kernel.plan();
     for (std::size_t i = 0; i < plan.size(); ++i) {
-      void* lent = nullptr;
-      if (plan[i].bytes != 0) ok_ = ok_ && device.malloc(lent, plan[i].bytes) == Status::success;
-      lent_.push_back(lent);
+      lent_.push_back(lend(plan[i].bytes));
       if (!ok_ || plan[i].bytes == 0) continue;
       host.assign(plan[i].bytes, std::byte{0});
-      if (plan[i].role == Part::Role::input) kernel.fill(i, 1, host);
-      ok_ = device.memcpy(lent, host.data(), host.size()) == Status::success;
+      if (plan[i].role == Part::Role::input) fill(plan[i], i, host);
+      ok_ = device.memcpy(lent_[i], host.data(), host.size()) == Status::success;
     }
+    cache_ = lend(kCacheBytes);
   }
   ~KernelOnDevice() {
     for (void* const lent : lent_) static_cast<void>(device_.free(lent));
+    static_cast<void>(device_.free(cache_));
   }
   KernelOnDevice(const KernelOnDevice&) = delete;
 
-  bool run(int launches) {
-    for (int i = 0; i < launches; ++i) ok_ = ok_ && kernel_.launch(device_, {}, lent_) == Status::success;
-    return ok_ && device_.synchronize() == Status::success;
+  /// Seconds of one launch, of several in a row; nothing when one was refused.
+  std::optional<double> seconds() {
+    const auto spent = cuda_milliseconds([&] {
+      for (int i = 0; i < kLaunches; ++i) launch();
+    });
+    return ok_ && spent ? std::optional(*spent * 1e-3 / kLaunches) : std::nullopt;
+  }
+
+  /// Seconds of one launch that finds nothing of its own in the L2 cache.
+  std::optional<double> cold_seconds() {
+    ok_ = ok_ && device_.memset(cache_, 0, kCacheBytes) == Status::success;
+    const auto spent = cuda_milliseconds([&] { launch(); });
+    return ok_ && spent ? std::optional(*spent * 1e-3) : std::nullopt;
   }
 
  private:
+  void* lend(std::size_t bytes) {
+    void* lent = nullptr;
+    if (bytes != 0) ok_ = ok_ && device_.malloc(lent, bytes) == Status::success;
+    return lent;
+  }
+  void fill(const Part& part, std::size_t index, std::span<std::byte> to) {
+    const auto pattern = part.payload ? to.first(std::min<std::size_t>(to.size(), 8 << 20)) : to;
+    kernel_.fill(index, 1, pattern);
+    for (std::size_t at = pattern.size(); at < to.size(); at += pattern.size())
+      std::memcpy(&to[at], pattern.data(), std::min(pattern.size(), to.size() - at));
+  }
+  void launch() { ok_ = ok_ && kernel_.launch(device_, {}, lent_) == Status::success; }
+
   Device& device_;
   const Kernel& kernel_;
   std::vector<void*> lent_;
+  void* cache_ = nullptr;
   bool ok_ = true;
 };
 
-void time_kernel(benchmark::State& state, const Kernel& kernel) {
+void time_kernel(benchmark::State& state, const Kernel& kernel, bool cold) {
   std::string why_not;
   const auto device = make_cuda_device(profile_named("h200"), {}, why_not);
   if (!device) return state.SkipWithError(why_not.c_str());
   KernelOnDevice call(*device, kernel);
-  if (!call.run(3)) return state.SkipWithError("a call was refused");
+  if (!call.seconds()) return state.SkipWithError("a call was refused");
   for (auto _ : state) {
-    const auto begin = std::chrono::steady_clock::now();
-    if (!call.run(kLaunches)) return state.SkipWithError("a launch was refused");
-    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - begin;
-    state.SetIterationTime(spent.count() / kLaunches);
+    const auto spent = cold ? call.cold_seconds() : call.seconds();
+    if (!spent) return state.SkipWithError("a launch was refused");
+    state.SetIterationTime(*spent);
   }
-  state.counters["TFLOP/s"] = benchmark::Counter(
-      kernel.flops() * 1e-12 * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+  double bytes = 0;
+  for (const Part& part : kernel.plan())
+    if (part.payload) bytes += static_cast<double>(part.bytes);
+  const auto rate = [&](double amount) {
+    return benchmark::Counter(amount * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+  };
+  state.counters["TFLOP/s"] = rate(kernel.flops() * 1e-12);
+  state.counters["GB/s"] = rate(bytes * 1e-9);
+}
+
+/// The same twice: with what the launch before left in the L2 cache, and without, as "cold/…".
+void register_kernel(const std::string& name, std::shared_ptr<const Kernel> kernel) {
+  for (const bool cold : {false, true})
+    benchmark::RegisterBenchmark(
+        ((cold ? "cold/" : "") + name).c_str(),
+        [kernel, cold](benchmark::State& state) { time_kernel(state, *kernel, cold); })
+        ->UseManualTime()
+        ->Unit(benchmark::kMicrosecond)
+        ->Iterations(20);
+}
+
+void register_prefill(std::size_t head_dim, std::size_t queries, PrefillAttention::Shape shape) {
+  shape.batch = kTokens / queries;
+  shape.queries = queries;
+  shape.head_dim = head_dim;
+  shape.value_dim = head_dim == 192 ? 128 : 0;
+  if (shape.kv_heads == 0) shape.heads = shape.kv_heads = kColumns / (head_dim == 192 ? 128 : head_dim);
+  const std::string mask = !shape.causal                    ? "full"
+                           : shape.window_left < tokens_max ? "window" + std::to_string(shape.window_left)
+                                                            : "causal";
+  register_kernel("prefill/" + shape.body + "/D" + std::to_string(head_dim) +
+                      (shape.heads == shape.kv_heads
+                           ? ""
+                           : "h" + std::to_string(shape.heads) + "k" + std::to_string(shape.kv_heads)) +
+                      "/" + mask + "/" + std::to_string(queries),
+                  std::make_shared<PrefillAttention>(shape));
 }
 
 }  // namespace
 
-// 16,384 tokens and 2,048 columns, as FlashAttention's own benchmarks have them.
 void register_kernel_benches() {
-  for (const std::size_t head_dim : {128, 64})
-    for (const bool causal : {false, true})
-      for (const std::size_t queries : {512, 2048, 4096, 16384})
-        for (const char* const body : {"hopper", "portable"}) {
-          const auto kernel =
-              std::make_shared<PrefillAttention>(PrefillAttention::Shape{.batch = 16384 / queries,
-                                                                         .queries = queries,
-                                                                         .heads = 2048 / head_dim,
-                                                                         .kv_heads = 2048 / head_dim,
-                                                                         .head_dim = head_dim,
-                                                                         .causal = causal,
-                                                                         .body = body});
-          const std::string name = std::string("prefill/") + body + "/D" + std::to_string(head_dim) +
-                                   (causal ? "/causal/" : "/full/") + std::to_string(queries);
-          benchmark::RegisterBenchmark(name.c_str(),
-                                       [kernel](benchmark::State& state) { time_kernel(state, *kernel); })
-              ->UseManualTime()
-              ->Unit(benchmark::kMicrosecond)
-              ->MinTime(0.05);
-        }
+  for (const bool causal : {false, true}) {
+    for (const std::size_t head_dim : {128, 64})
+      for (const std::size_t queries : {512, 1024, 2048, 4096, 16384})
+        register_prefill(head_dim, queries, {.kv_heads = 0, .causal = causal, .body = "hopper"});
+    for (const std::size_t head_dim : {96, 192, 256})
+      for (const std::size_t queries : {512, 4096, 16384})
+        register_prefill(head_dim, queries, {.kv_heads = 0, .causal = causal, .body = "hopper"});
+    for (const std::size_t head_dim : {64, 128})
+      register_prefill(head_dim, 4096, {.kv_heads = 0, .causal = causal, .body = "portable"});
+    register_prefill(128, 4096, {.heads = 32, .kv_heads = 8, .causal = causal, .body = "hopper"});
+  }
+  for (const std::size_t queries : {4096, 16384})
+    register_prefill(64, queries, {.heads = 64, .kv_heads = 8, .window_left = 1023, .body = "hopper"});
+  register_kernel("vision/patch_embedding", std::make_shared<PatchEmbedding>(PatchEmbedding::Shape{
+                                                .patches = kTokens, .patch = 14, .columns = 1280}));
+  register_kernel("vision/patch_merger", std::make_shared<PatchMerger>(PatchMerger::Shape{
+                                             .rows = 128, .columns = 128, .hidden = 1280, .norm = "rms"}));
+  register_kernel("rope/text/D128", std::make_shared<Rope>(Rope::Shape{
+                                        .tokens = kTokens, .heads = 40, .head_dim = 128, .base = 1e6}));
+  register_kernel("rope/vision/D80",
+                  std::make_shared<Rope>(
+                      Rope::Shape{.tokens = kTokens, .heads = 32, .head_dim = 80, .positions = "vision"}));
+  for (const char* const body : {"hopper", "portable"}) {
+    for (const std::size_t head_dim : {64, 72, 80, 128}) {
+      for (const std::size_t tokens : {64, 1024, 4096, 16384}) {
+        VisionAttention::Shape shape{.cu_seqlens = {0}, .heads = 16, .head_dim = head_dim, .body = body};
+        while (shape.cu_seqlens.back() < kTokens)
+          shape.cu_seqlens.push_back(shape.cu_seqlens.back() + tokens);
+        register_kernel(std::string("vision/") + body + "/D" + std::to_string(head_dim) + "/full/" +
+                            std::to_string(tokens),
+                        std::make_shared<VisionAttention>(shape));
+      }
+    }
+  }
 }
 
 }  // namespace drought

@@ -7,6 +7,7 @@
 int main(int argc, char** argv) {
   drought::register_allocator_benches();
   drought::register_trace_benches();
+  drought::register_scenario_benches();
   drought::register_kernel_benches();
   drought::register_decode_benches();
   benchmark::Initialize(&argc, argv);

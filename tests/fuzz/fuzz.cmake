@@ -26,5 +26,5 @@ add_fuzzer(scenario harness/scenario/scenario.cpp harness/scenario/table.cpp har
            harness/fault/site.cpp harness/device/device.cpp harness/device/device_memory.cpp harness/device/device_graphs.cpp
            harness/device/recording.cpp
            harness/device/profile.cpp harness/device/status.cpp harness/memory/tag.cpp)
-target_link_libraries(scenario_fuzz PRIVATE Boost::stacktrace_backtrace ${LIBBACKTRACE})
+target_link_libraries(scenario_fuzz PRIVATE Boost::stacktrace_backtrace drought::libbacktrace)
 add_fuzzer(caching_conf allocators/caching_conf.cpp)

@@ -1,10 +1,10 @@
-// The parts of one kernel in memory that a device of either lane lends, and one launch over them judged.
+// The parts of one kernel in memory that a device lends, and what the host holds of them beside; the device
+// of a lane; and the two questions that every kernel is asked there.
 #pragma once
 
 #include <gtest/gtest.h>
 
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -17,7 +17,7 @@ namespace drought {
 /// A kernel's parts in memory of a device, with what the host holds of them beside.
 class DeviceMemory {
  public:
-  DeviceMemory(Device& device, const Kernel& kernel)
+  DeviceMemory(Device& device, const Kernel& kernel, std::uint64_t seed = 41)
       : device_(device), kernel_(kernel), plan_(kernel.plan()) {
     for (const Part& part : plan_) {
       void* lent = nullptr;
@@ -27,7 +27,7 @@ class DeviceMemory {
       lent_.push_back(lent);
       host_.emplace_back(part.bytes, std::byte{0xff});
       const bool input = part.role == Part::Role::input;
-      if (input && part.bytes != 0) kernel.fill(host_.size() - 1, 41, host_.back());
+      if (input && part.bytes != 0) kernel.fill(host_.size() - 1, seed, host_.back());
     }
   }
   DeviceMemory(const DeviceMemory&) = delete;
@@ -55,6 +55,8 @@ class DeviceMemory {
   Comparison compare() const {
     return kernel_.compare({std::vector<std::span<const std::byte>>(host_.begin(), host_.end())});
   }
+  /// Every part as the host has it; what is changed in an input is there at the next run.
+  std::vector<std::vector<std::byte>>& host() { return host_; }
   const std::vector<std::vector<std::byte>>& host() const { return host_; }
 
  private:
@@ -76,6 +78,7 @@ inline void expect_right_twice(Device& device, const Kernel& kernel, const std::
   EXPECT_EQ(memory.host(), first) << "two runs differ";
 }
 
+/// Null, and why, where the lane is not on this machine.
 inline std::unique_ptr<Device> device_of(Lane lane, std::string& why_not) {
   return lane == Lane::host ? make_host_device(profile_named("h200"), {})
                             : make_cuda_device(profile_named("h200"), {}, why_not);

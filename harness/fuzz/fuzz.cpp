@@ -1,0 +1,179 @@
+#include "harness/fuzz/fuzz.hpp"
+
+#include <rapidcheck.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "harness/fuzz/draft.hpp"
+#include "harness/work/orders.hpp"
+
+namespace drought {
+namespace {
+
+/// How a draft failed.
+struct Finding {
+  Verdict verdict{};
+  std::string message;
+  std::vector<Blow> blows;
+
+  /// The check that failed, or what is before the first colon of another message.
+  std::string_view kind() const { return std::string_view(message).substr(0, message.find(':')); }
+  bool is_like(const Finding& other) const {
+    const bool lost = verdict == Verdict::hung || verdict == Verdict::crashed;
+    return verdict == other.verdict && (lost || kind() == other.kind());
+  }
+};
+
+class Fuzz {
+ public:
+  Fuzz(const std::string& workload, const Catalogues& catalogues, const FuzzOptions& options,
+       Workforce& workforce)
+      : catalogues_(catalogues), options_(options), run_{options.lane, options.seed}, workforce_(workforce) {
+    subject_.workload = find_entry(catalogues.workloads, workload);
+    if (!subject_.workload || !subject_.workload->drawn.any()) {
+      std::string known;
+      for (const WorkloadEntry& entry : catalogues.workloads)
+        if (entry.drawn.any()) known += (known.empty() ? "" : ", ") + std::string(entry.name);
+      throw UserError((subject_.workload ? "workload '" + workload + "' draws nothing"
+                                         : "unknown workload '" + workload + "'") +
+                      "; known: " + known);
+    }
+    for (const AllocatorEntry& entry : catalogues.allocators)
+      (entry.takes_upstream ? subject_.aboves : subject_.bases).emplace_back(entry.name);
+    // What shrinks away first is the simplest.
+    std::stable_partition(subject_.bases.begin(), subject_.bases.end(),
+                          [](const std::string& name) { return name == "direct"; });
+    subject_.set = options.set;
+    result_.workload = workload;
+  }
+
+  FuzzResult run() {
+    const rc::Gen<Draft> drafts = drought::drafts(subject_);
+    for (std::uint64_t i = 0; i < options_.runs; ++i) {
+      // Small ones first: most failures need little.
+      const int size = 5 + static_cast<int>(i * 95 / options_.runs);
+      const rc::Shrinkable<Draft> drawn = drafts(rc::Random(Random(options_.seed).split(i)()), size);
+      const Draft draft = drawn.value();
+      const std::optional<Finding> finding = judge(draft, i == 0);
+      ++result_.runs;
+      if (!finding) continue;
+      shrink(drawn, *finding);
+      break;
+    }
+    if (result_.runs == result_.discarded)
+      throw UserError("no draw of '" + result_.workload + "' was a scenario: " + discarded_because_);
+    return std::move(result_);
+  }
+
+ private:
+  Done do_order(std::string order) {
+    workforce_.give(0, std::move(order));
+    return *workforce_.next();
+  }
+
+  /// Nothing: it survived, or it is no scenario.
+  std::optional<Finding> judge(const Draft& draft, bool first) {
+    const std::string text = toml_of(draft, subject_, "drawn");
+    try {
+      const Scenario scenario = parse_scenario(text, "drawn", catalogues_);
+      const Counted counted = count_answer(do_order(count_order(scenario, run_, {})));
+      if (counted.verdict == Verdict::skipped) throw UserError(counted.why);
+      if (counted.verdict != Verdict::survived) return Finding{counted.verdict, counted.why, {}};
+      const std::vector<Blow> blows = blows_of(draft, counted.points);
+      if (blows.empty()) return std::nullopt;
+      const Struck struck =
+          strike_answer(do_order(strike_order(scenario, run_, blows, counted.footprint, counted.footprint)));
+      // A second strike that the first kept from being reached says nothing.
+      if (struck.verdict == Verdict::survived || struck.verdict == Verdict::never_reached)
+        return std::nullopt;
+      return Finding{struck.verdict, struck.message, blows};
+    } catch (const UserError& refused) {
+      // The user's own mistake shows in every draw, the first one included.
+      discarded_because_ = refused.what();
+      if (first && !options_.set.empty()) throw;
+      ++result_.discarded;
+      return std::nullopt;
+    }
+  }
+
+  std::vector<Blow> blows_of(const Draft& draft, const std::vector<SweepPoint>& points) const {
+    std::vector<Blow> blows;
+    if (points.empty() || !options_.faults) return blows;
+    for (const Draft::Strike& strike : draft.strikes) {
+      const SweepPoint& point = points[strike.place % points.size()];
+      const auto ways = default_faults(point.site);
+      const std::string kind(ways[strike.way % ways.size()]);
+      if (strikes_at(catalogues_, kind, point.site))
+        blows.push_back({point.call, point.site, kind, strike.forever});
+    }
+    return blows;
+  }
+
+  /// Walks down to a draft of which no smaller one fails in the same way.
+  void shrink(rc::Shrinkable<Draft> failing, Finding finding) {
+    for (bool smaller = true; smaller && result_.attempts < options_.attempts_max;) {
+      smaller = false;
+      rc::Seq<rc::Shrinkable<Draft>> shrinks = failing.shrinks();
+      while (result_.attempts < options_.attempts_max) {
+        rc::Maybe<rc::Shrinkable<Draft>> next = shrinks.next();
+        if (!next) break;
+        ++result_.attempts;
+        const std::optional<Finding> found = judge(next->value(), false);
+        if (!found || !found->is_like(finding)) continue;
+        finding = *found;
+        failing = std::move(*next);
+        smaller = true;
+        break;
+      }
+    }
+    report(failing.value(), finding);
+  }
+
+  void report(const Draft& draft, const Finding& finding) {
+    result_.verdict = finding.verdict;
+    result_.message = finding.message;
+    result_.steps = draft.steps();
+    result_.processes = draft.processes.size();
+    result_.switches = draft.switches.size();
+    result_.strikes = finding.blows.size();
+    const std::string title = "Drawn and shrunk: " + std::string(name(finding.verdict));
+    result_.scenario = toml_of(draft, subject_, title);
+    result_.repeat = "drought run FILE" + option_text(options_.lane, options_.seed);
+    if (finding.blows.empty()) return;
+    // As faults of the file where that fails alike; the sweep's questions after the run need the sweep.
+    std::string with_faults = result_.scenario;
+    for (const Blow& blow : finding.blows)
+      with_faults +=
+          "\n[[fault]]\nkind = \"" + blow.fault + "\"\nwhen = { site = \"" + std::string(name(blow.site)) +
+          "\", " + (blow.forever ? "from = 1, call_min = " : "call = ") + std::to_string(blow.call) + " }\n";
+    const Scenario scenario = parse_scenario(with_faults, "drawn", catalogues_);
+    if (run_answer(do_order(run_order(scenario, run_)), scenario, run_).verdict == finding.verdict) {
+      result_.scenario = std::move(with_faults);
+      return;
+    }
+    const Blow& first = finding.blows.front();
+    const std::string second = finding.blows.size() > 1
+                                   ? " --pairs --second " + std::to_string(finding.blows.back().call)
+                                   : " --fault " + first.fault + (first.forever ? " --forever" : " --once");
+    result_.repeat = "drought sweep FILE --all --point " + std::to_string(first.call) + second +
+                     option_text(options_.lane, options_.seed);
+  }
+
+  const Catalogues& catalogues_;
+  const FuzzOptions& options_;
+  const RunOptions run_;
+  Workforce& workforce_;
+  DraftSubject subject_;
+  std::string discarded_because_;
+  FuzzResult result_;
+};
+
+}  // namespace
+
+FuzzResult fuzz(const std::string& workload, const Catalogues& catalogues, const FuzzOptions& options,
+                Workforce& workforce) {
+  return Fuzz(workload, catalogues, options, workforce).run();
+}
+
+}  // namespace drought
