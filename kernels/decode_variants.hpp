@@ -4,6 +4,7 @@
 
 #include "harness/simt/launch.hpp"
 #include "kernels/decode_block.hpp"
+#include "kernels/decode_combine.hpp"
 #include "kernels/mla_block.hpp"
 
 namespace drought {

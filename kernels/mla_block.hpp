@@ -90,6 +90,7 @@ struct MlaBlock {
       context.template multiply_by<Tiles::keys>(sums.weights, own, Tile<const T>{ones.data, ones.pitch});
       context.sync();  // Nobody reads these keys or scores any more.
     }
+    context.commit();  // The queries', where there is no key.
     context.template wait<0>();
     context.sync();
     DROUGHT_UNROLL

@@ -63,8 +63,6 @@ void cuda_headers(const Source& source, std::vector<std::string>& complaints) {
 
 // Longer files, each with its reason.
 const std::map<std::string, std::string> kLongFiles{
-    {"kernels/decode_attention.cpp", "one shape's checks, plan, inputs, launches and oracle"},
-    {"kernels/decode_block.hpp", "the split pass and the combine pass share one layout of the workspace"},
     {"kernels/sm90/decode_attention.hpp", "one warp's tile, from its copies to its outputs"},
     {"kernels/rope.hpp", "positions of text, m-rope and vision share one shape and one oracle"},
     {"harness/simt/host_block.cpp", "one block's threads, rendezvous and warps are one state"},
