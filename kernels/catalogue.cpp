@@ -1,11 +1,17 @@
 #include "kernels/catalogue.hpp"
 
 #include <array>
+#include <sstream>
 
 #include "harness/simt/host_launch.hpp"
 #include "kernels/checksum.hpp"
 #include "kernels/decode_attention.hpp"
+#include "kernels/embedding.hpp"
+#include "kernels/gated_activation.hpp"
+#include "kernels/linear.hpp"
+#include "kernels/norm.hpp"
 #include "kernels/prefill_attention.hpp"
+#include "kernels/sampling.hpp"
 #include "kernels/vision_attention.hpp"
 
 namespace drought {
@@ -17,9 +23,19 @@ struct Kernels {};
 using AllKernels = Kernels<PrefillAttention,  //
                            DecodeAttention,   //
                            VisionAttention,   //
+                           Linear,            //
+                           Norm,              //
+                           GatedActivation,   //
+                           Embedding,         //
+                           Sampling,          //
                            Checksum>;
 
 std::string text(bool value) { return value ? "true" : "false"; }
+std::string text(double value) {
+  std::ostringstream said;
+  said << value;
+  return said.str();
+}
 std::string text(std::size_t value) { return std::to_string(value); }
 std::string text(const std::string& value) { return value; }
 std::string text(const std::vector<std::size_t>& values) {
@@ -69,6 +85,11 @@ std::vector<TestedShape> tested_shapes() { return cases_of(AllKernels{}); }
 template struct HostBodies<PrefillVariants>;
 template struct HostBodies<DecodeVariants>;
 template struct HostBodies<VisionVariants>;
+template struct HostBodies<LinearVariants>;
+template struct HostBodies<NormVariants>;
+template struct HostBodies<ActivationVariants>;
+template struct HostBodies<EmbeddingVariants>;
+template struct HostBodies<SamplingVariants>;
 template struct HostBodies<ChecksumVariants>;
 
 }  // namespace drought

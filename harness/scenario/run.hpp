@@ -45,7 +45,8 @@ struct RunOptions {
 /// What kind of shortage a run's own figures show, read in the words that any log is read in.
 Diagnosis diagnose_run(const std::vector<std::string>& decisions, const Outcome& outcome);
 
-/// Runs the workload of `scenario` on `rig` to its end.
+/// Runs the workload of `scenario` on `rig` to its end. Throws UserError, or MissingLibrary when a kernel needs
+/// one that is not on this machine.
 Outcome run_workload(const Scenario& scenario, Rig& rig);
 
 /// Every check of the catalogue over one run.
@@ -55,7 +56,8 @@ std::vector<CheckResult> finish_checks(const Catalogues& catalogues, const Recor
 /// An error from a strike that nobody returned, retried or recorded as a fallback; empty when none was.
 std::string swallowed_error(const Record& record, const Outcome& outcome);
 
-/// Throws UserError for a mistake in the scenario that only shows when it runs.
+/// Throws UserError for a mistake in the scenario that only shows when it runs. A library that is not here
+/// makes the verdict `skipped`.
 RunResult run_scenario(const Scenario& scenario, const Catalogues& catalogues, const RunOptions& options);
 
 /// "--device cuda --seed 7", as far as they are not the defaults.

@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 
+#include "harness/simt/needs_library.hpp"
 #include "scenarios/device_calls.hpp"
 
 namespace drought {
@@ -20,6 +21,8 @@ std::uint64_t digest_of(const std::vector<std::byte>& bytes) {
 
 KernelCall::KernelCall(Rig& rig, const Kernel& kernel, Where where, const Given& given)
     : rig_(rig), kernel_(kernel), where_(where), plan_(kernel.plan()), host_(plan_.size()) {
+  if (const auto* const needs = dynamic_cast<const NeedsLibrary*>(&kernel); needs && rig.full())
+    needs->open_library(rig.device(where_.rank).lane());
   Resource& memory = where_.memory ? *where_.memory : rig_.memory(where_.rank);
   for (const Part& part : plan_) {
     const auto found = given.find(part.name);
