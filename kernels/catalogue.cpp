@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "harness/simt/host_launch.hpp"
+#include "kernels/append_rows.hpp"
 #include "kernels/checksum.hpp"
 #include "kernels/decode_attention.hpp"
 #include "kernels/embedding.hpp"
@@ -27,6 +28,7 @@ using AllKernels = Kernels<PrefillAttention,  //
                            Norm,              //
                            GatedActivation,   //
                            Embedding,         //
+                           AppendRows,        //
                            Sampling,          //
                            Checksum>;
 
@@ -89,6 +91,7 @@ template struct HostBodies<LinearVariants>;
 template struct HostBodies<NormVariants>;
 template struct HostBodies<ActivationVariants>;
 template struct HostBodies<EmbeddingVariants>;
+template struct HostBodies<AppendVariants>;
 template struct HostBodies<SamplingVariants>;
 template struct HostBodies<ChecksumVariants>;
 

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "harness/scenario/isolate.hpp"
+#include "harness/simt/needs_library.hpp"
 #include "harness/sweep/sweep.hpp"
 #include "scenarios/catalogue.hpp"
 #include "tests/child_jobs.hpp"
@@ -59,7 +60,12 @@ TEST_P(ShippedScenario, SurvivesTheStrikesOfASweepOnTheHost) {
   if (scenario.is_mutant()) GTEST_SKIP() << GetParam() << ": a mutant is not swept";
   if (!scenario.runs_on(Lane::host)) GTEST_SKIP() << GetParam() << ": cuda lane only";
   scenario.sweep.points_max = std::min<std::size_t>(scenario.sweep.points_max, 12);
-  const SweepResult result = sweep_scenario(scenario, all_catalogues(), {.seed = test_seed()});
+  SweepResult result;
+  try {
+    result = sweep_scenario(scenario, all_catalogues(), {.seed = test_seed()});
+  } catch (const MissingLibrary& missing) {
+    GTEST_SKIP() << GetParam() << ": " << missing.what();
+  }
   EXPECT_GE(result.struck, 1u) << GetParam();
   EXPECT_TRUE(result.good()) << result.why
                              << (result.failures.empty() ? ""

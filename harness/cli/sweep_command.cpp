@@ -4,6 +4,7 @@
 
 #include "harness/cli/commands.hpp"
 #include "harness/report/report.hpp"
+#include "harness/simt/needs_library.hpp"
 
 namespace drought {
 namespace {
@@ -57,7 +58,12 @@ int sweep(const Arguments& arguments, const Catalogues& catalogues) {
   std::vector<SweepResult> results;
   bool all_good = true;
   for (const Scenario& scenario : scenarios) {
-    results.push_back(sweep_scenario(scenario, catalogues, options));
+    try {
+      results.push_back(sweep_scenario(scenario, catalogues, options));
+    } catch (const MissingLibrary& missing) {
+      std::cout << "skipped " << scenario.path << ": " << missing.what() << '\n';
+      continue;
+    }
     print_line(std::cout, results.back());
     all_good = all_good && results.back().good();
   }

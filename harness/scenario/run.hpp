@@ -45,8 +45,8 @@ struct RunOptions {
 /// What kind of shortage a run's own figures show, read in the words that any log is read in.
 Diagnosis diagnose_run(const std::vector<std::string>& decisions, const Outcome& outcome);
 
-/// Runs the workload of `scenario` on `rig` to its end. Throws UserError, or MissingLibrary when a kernel needs
-/// one that is not on this machine.
+/// Runs the workload of `scenario` on `rig` to its end. Throws UserError, or MissingLibrary when a kernel
+/// needs one that is not on this machine.
 Outcome run_workload(const Scenario& scenario, Rig& rig);
 
 /// Every check of the catalogue over one run.

@@ -51,7 +51,8 @@ struct SweepResult {
 /// documented error, which comes after the deed where something is given back.
 std::string_view default_fault(Site site);
 
-/// Mutants and scenarios of another lane are not swept: the caller leaves them out.
+/// Mutants and scenarios of another lane are not swept: the caller leaves them out. Throws MissingLibrary
+/// when a kernel needs one that is not on this machine.
 SweepResult sweep_scenario(const Scenario& scenario, const Catalogues& catalogues,
                            const SweepOptions& options);
 
