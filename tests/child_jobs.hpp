@@ -10,6 +10,9 @@ namespace drought {
 /// lines, one by one).
 int run_act(std::istream& input, std::ostream& record);
 
+/// A worker whose orders are "say TEXT", "leave", "mistake", "abort", "signal N", "exit N" and "hang".
+int run_deeds(std::istream& input, std::ostream& answers);
+
 /// Makes a cuda device and does the case that its input names, "illegal_address" or "offsets"; 77 without
 /// a GPU.
 int run_cuda_case(std::istream& input, std::ostream& record);
@@ -22,7 +25,7 @@ int run_guard_case(std::istream& input, std::ostream& record);
 /// differed, "" if nothing did. 77 without a GPU.
 int run_semantics_row(std::istream& input, std::ostream& record);
 
-/// Runs the scenario that it is given, as harness/scenario/isolate.hpp says.
-int run_shipped_scenario(std::istream& input, std::ostream& record);
+/// A worker with the shipped catalogues (harness/work/orders.hpp).
+int run_worker(std::istream& orders, std::ostream& answers);
 
 }  // namespace drought

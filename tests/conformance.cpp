@@ -229,16 +229,17 @@ std::string trims(const AllocatorEntry& entry, std::uint64_t seed, Lane lane) {
 /// One strike of the sweep: fail there, free, heal, and do the same again.
 std::string survives(const AllocatorEntry& entry, std::uint64_t seed, Lane lane, const FaultPoint& point,
                      bool forever) {
-  const bool no_memory = default_fault(point.site) == "out_of_memory";
+  const std::string_view fault = default_faults(point.site).front();
   ChainRig chain(entry, seed, lane);
-  chain.arm(default_fault(point.site), point, forever);
+  chain.arm(fault, point, forever);
   try {
     Tenant tenant(chain);
     churn(chain, tenant, seed);
     if (!tenant.mistake().empty()) return tenant.mistake();
   } catch (const OutOfMemory&) {
   } catch (const DeviceError& error) {
-    if (no_memory) return std::string("a lack of memory came as another error: ") + error.what();
+    if (fault == "out_of_memory")
+      return std::string("a lack of memory came as another error: ") + error.what();
   } catch (const std::exception& error) {
     return std::string("a failure came as neither OutOfMemory nor DeviceError: ") + error.what();
   }

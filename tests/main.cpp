@@ -15,6 +15,7 @@
 
 #include "harness/device/child.hpp"
 #include "harness/device/cuda_peer.hpp"
+#include "harness/work/crew.hpp"
 #include "tests/child_jobs.hpp"
 #include "tests/seed.hpp"
 
@@ -83,8 +84,13 @@ std::uint64_t test_seed() { return seed_of_run; }
 int main(int argc, char** argv) {
   using namespace drought;
   static constexpr ChildJob kJobs[] = {
-      {"act", run_act},        {"cuda_case", run_cuda_case},       {"guard_case", run_guard_case},
-      {"peer", run_cuda_peer}, {"scenario", run_shipped_scenario}, {"semantics_row", run_semantics_row},
+      {"act", run_act},
+      {"cuda_case", run_cuda_case},
+      {"deeds", run_deeds},
+      {"guard_case", run_guard_case},
+      {"peer", run_cuda_peer},
+      {worker_job, run_worker},
+      {"semantics_row", run_semantics_row},
   };
   if (const auto code = run_as_child(argc, argv, kJobs)) return *code;
   testing::InitGoogleMock(&argc, argv);

@@ -3,13 +3,11 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cctype>
 #include <filesystem>
 
-#include "harness/scenario/isolate.hpp"
-#include "harness/simt/needs_library.hpp"
-#include "harness/sweep/sweep.hpp"
+#include "harness/work/crew.hpp"
+#include "harness/work/orders.hpp"
 #include "scenarios/catalogue.hpp"
 #include "tests/child_jobs.hpp"
 #include "tests/seed.hpp"
@@ -46,7 +44,11 @@ std::string checks_of(const RunResult& result) {
 }
 
 void run_and_expect(const std::string& file, Lane lane) {
-  const RunResult result = run_as_asked(shipped(file), all_catalogues(), {lane, test_seed()});
+  const Scenario scenario = shipped(file);
+  const RunOptions options{lane, test_seed()};
+  const bool isolate = scenario.device.isolate && scenario.runs_on(lane);
+  const RunResult result =
+      isolate ? run_isolated(scenario, options) : run_scenario(scenario, all_catalogues(), options);
   if (result.verdict == Verdict::skipped) GTEST_SKIP() << file << ": " << result.why;
   EXPECT_TRUE(is_good(result.verdict))
       << name(result.verdict) << ": " << result.why << checks_of(result) << "\nrepeat: " << result.repeat;
@@ -54,25 +56,6 @@ void run_and_expect(const std::string& file, Lane lane) {
 
 class ShippedScenario : public testing::TestWithParam<std::string> {};
 TEST_P(ShippedScenario, ComesOutAsItSaysOnTheHost) { run_and_expect(GetParam(), Lane::host); }
-/// `drought sweep --all` strikes every point; here a sample, which a fixed seed draws, is struck.
-TEST_P(ShippedScenario, SurvivesTheStrikesOfASweepOnTheHost) {
-  Scenario scenario = shipped(GetParam());
-  if (scenario.is_mutant()) GTEST_SKIP() << GetParam() << ": a mutant is not swept";
-  if (!scenario.runs_on(Lane::host)) GTEST_SKIP() << GetParam() << ": cuda lane only";
-  scenario.sweep.points_max = std::min<std::size_t>(scenario.sweep.points_max, 12);
-  SweepResult result;
-  try {
-    result = sweep_scenario(scenario, all_catalogues(), {.seed = test_seed()});
-  } catch (const MissingLibrary& missing) {
-    GTEST_SKIP() << GetParam() << ": " << missing.what();
-  }
-  EXPECT_GE(result.struck, 1u) << GetParam();
-  EXPECT_TRUE(result.good()) << result.why
-                             << (result.failures.empty() ? ""
-                                                         : result.failures.front().message +
-                                                               "\nrepeat: " + result.failures.front().repeat);
-}
-
 INSTANTIATE_TEST_SUITE_P(Every, ShippedScenario, testing::ValuesIn(shipped_files()), test_name);
 
 class ShippedScenarioOnCuda : public testing::TestWithParam<std::string> {};
@@ -101,8 +84,8 @@ TEST(ShippedScenarios, SayTheSameOfTwoRunsWithOneSeed) {
 
 }  // namespace
 
-int run_shipped_scenario(std::istream& input, std::ostream& record) {
-  return run_scenario_job(input, record, all_catalogues());
+int run_worker(std::istream& orders, std::ostream& answers) {
+  return serve_orders(orders, answers, order_doer(all_catalogues()));
 }
 
 }  // namespace drought

@@ -40,7 +40,7 @@ WorkloadEntry workload_line(std::string_view name) {
 
 /// The scenario in `toml`, under the name "test.toml". A title is added.
 inline Scenario scenario_of(std::string_view toml, const Catalogues& catalogues = all_catalogues()) {
-  return read_scenario(parse_toml("title = 'a test'\n" + std::string(toml), "test.toml"), catalogues);
+  return parse_scenario("title = 'a test'\n" + std::string(toml), "test.toml", catalogues);
 }
 
 }  // namespace drought

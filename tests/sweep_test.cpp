@@ -159,23 +159,29 @@ TEST(Sweep, StrikesEveryCallThatCanFailOnceAndForEver) {
   EXPECT_TRUE(result.good()) << all_failures(result);
   // Two blocks: allocate, cudaMalloc and cudaFree each; and the fill.
   EXPECT_EQ(result.points, 7u);
-  EXPECT_EQ(result.struck, 14u);
-  EXPECT_EQ(result.verdicts, (std::map<std::string, std::uint64_t>{{"survived", 14}}));
+  const std::map<std::string, std::uint64_t> sites{
+      {"allocate", 2}, {"cudaMalloc", 2}, {"cudaFree", 2}, {"cudaMemset", 1}};
+  EXPECT_EQ(result.sites, sites);
+  // cudaMalloc and the fill before and after the deed, the others in one way; each once and for ever.
+  EXPECT_EQ(result.struck, 20u);
+  EXPECT_EQ(result.verdicts, (std::map<std::string, std::uint64_t>{{"survived", 20}}));
 }
 
 TEST(Sweep, StrikesOnlyTheWantedSitesAndWays) {
-  EXPECT_EQ(sweep("careful", {.site = "cudaMalloc"}).struck, 4u);
-  EXPECT_EQ(sweep("careful", {.site = "cudaMalloc", .forever = false}).struck, 2u);
-  EXPECT_EQ(sweep("careful", {.site = "cudaMalloc", .once = false}).struck, 2u);
+  EXPECT_EQ(sweep("careful", {.site = "cudaMalloc"}).struck, 8u);
+  EXPECT_EQ(sweep("careful", {.site = "cudaMalloc", .forever = false}).struck, 4u);
+  EXPECT_EQ(sweep("careful", {.site = "cudaMalloc", .once = false}).struck, 4u);
+  EXPECT_EQ(sweep("careful", {.fault = "late_error", .site = "cudaMalloc", .once = false}).struck, 2u);
   EXPECT_EQ(sweep("careful", {.fault = "error_code", .site = "cudaMemset"}).struck, 2u);
 }
 
-TEST(Sweep, ThinsToPointsMaxByAFixedSeedUnlessAllAreWanted) {
+TEST(Sweep, ThinsToPointsMaxUnlessAllAreWanted) {
   const SweepResult thinned = sweep("careful", {}, "[sweep]\npoints_max = 3");
   EXPECT_EQ(thinned.points, 7u);
   EXPECT_EQ(thinned.thinned, 4u);
-  EXPECT_EQ(thinned.struck, 6u);
-  EXPECT_EQ(sweep("careful", {.all = true}, "[sweep]\npoints_max = 3").struck, 14u);
+  EXPECT_EQ(thinned.verdicts, sweep("careful", {}, "[sweep]\npoints_max = 3").verdicts);
+  EXPECT_EQ(sweep("careful", {.all = true}, "[sweep]\npoints_max = 3").struck, 20u);
+  EXPECT_EQ(sweep("careful", {.points_max = 5}, "[sweep]\npoints_max = 3").thinned, 2u);
 }
 
 TEST(Sweep, LeavesAloneTheSitesThatTheScenarioSkips) {

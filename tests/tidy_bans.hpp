@@ -24,7 +24,7 @@ inline const std::vector<Ban>& bans() {
       {R"([^_\w.]time\s*\(|\bgettimeofday\b|\bclock\s*\(\))", "the wall clock", {}},
       {R"(\bsteady_clock\b|\bclock_gettime\b)",
        "a clock outside the watchdog and the report's times",
-       {"harness/device/child.cpp", "harness/scenario/run.cpp", "harness/sweep/sweep.cpp",
+       {"harness/device/child.cpp", "harness/scenario/run.cpp", "harness/sweep/strike.cpp",
         "harness/cli/replay_command.cpp", "harness/trace/", "tests/bench/"}},
       {R"(\bthis_thread\b|\bstd::j?thread\b|\bpthread_create\b|\bstd::async\b)",
        "a thread: one runs a scenario",

@@ -11,8 +11,8 @@
 #include "harness/diagnose/log_reader.hpp"
 #include "harness/diagnose/reproduction.hpp"
 #include "harness/diagnose/trace_figures.hpp"
-#include "harness/scenario/isolate.hpp"
 #include "harness/trace/readers.hpp"
+#include "harness/work/orders.hpp"
 
 namespace drought {
 namespace {
@@ -89,7 +89,7 @@ bool write_scenario(const Arguments& arguments, const Figures& figures, const Di
     return false;
   }
   write_text(arguments.write, *text);
-  const RunResult result = run_as_asked(load_scenario(arguments.write, catalogues), catalogues, {});
+  const RunResult result = run_isolated(load_scenario(arguments.write, catalogues), {});
   std::cout << "written: " << arguments.write << ", which comes to " << result.diagnosis << ": "
             << name(result.verdict) << (result.why.empty() ? "" : ": " + result.why) << '\n';
   return is_good(result.verdict);

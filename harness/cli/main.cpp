@@ -1,66 +1,22 @@
-// drought: runs scenarios, sweeps and replays, and says how they went.
-#include <CLI/CLI.hpp>
+// drought: runs scenarios, sweeps and replays, and says how they went. Started by mpirun it hands over to
+// drought_mpi beside it: OpenMPI exists as a shared library only, which this program does without.
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
 #include <iostream>
 
 #include "harness/cli/commands.hpp"
-#include "harness/device/child.hpp"
-#include "harness/device/cuda_peer.hpp"
-#include "harness/scenario/isolate.hpp"
-#include "scenarios/catalogue.hpp"
-
-namespace drought {
-namespace {
-
-int scenario_job(std::istream& input, std::ostream& record) {
-  return run_scenario_job(input, record, all_catalogues());
-}
-
-int run_cli(int argc, char** argv) {
-  const Catalogues& catalogues = all_catalogues();
-  CLI::App app{
-      "Runs real GPU kernels and memory managers while memory runs out, and says whether they survive."};
-  app.name("drought");
-  app.set_version_flag("--version", std::string(DROUGHT_VERSION));
-  app.require_subcommand(1);
-  const std::pair<std::string, Chosen> commands[] = {
-      {"run", add_run_command(app, catalogues)},       {"sweep", add_sweep_command(app, catalogues)},
-      {"replay", add_replay_command(app, catalogues)}, {"diagnose", add_diagnose_command(app, catalogues)},
-      {"list", add_list_command(app, catalogues)},     {"bench", add_bench_command(app)}};
-  if (argc > 1 && argv[1][0] != '-') {
-    std::string known;
-    bool is_known = false;
-    for (const auto& [name, chosen] : commands) {
-      is_known = is_known || name == std::string_view(argv[1]);
-      known += (known.empty() ? "" : ", ") + name;
-    }
-    if (!is_known) throw UserError("unknown command '" + std::string(argv[1]) + "'; known: " + known);
-  }
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);
-    std::cerr << "drought: " << error.what() << '\n';
-    return users_mistake;
-  }
-  for (const auto& [name, chosen] : commands)
-    if (app.got_subcommand(name)) return chosen();
-  return users_mistake;
-}
-
-}  // namespace
-}  // namespace drought
 
 int main(int argc, char** argv) {
   using namespace drought;
-  try {
-    static constexpr ChildJob kJobs[] = {{"peer", run_cuda_peer}, {"scenario", scenario_job}};
-    if (const auto status = run_as_child(argc, argv, kJobs)) return *status;
-    return run_cli(argc, argv);
-  } catch (const UserError& mistake) {
-    std::cerr << "drought: " << mistake.what() << '\n';
+  const bool is_child = argc > 1 && std::string_view(argv[1]) == "--child";
+  if (!is_child && std::getenv("OMPI_COMM_WORLD_SIZE")) {
+    const std::string beside = std::filesystem::read_symlink("/proc/self/exe").string() + "_mpi";
+    execv(beside.c_str(), argv);
+    std::cerr << "drought: mpirun needs " << beside << ", which is built where OpenMPI is found\n";
     return users_mistake;
-  } catch (const std::exception& error) {
-    std::cerr << "drought: " << error.what() << '\n';
-    return something_failed;
   }
+  return run_drought(argc, argv,
+                     [](const Crew::Options& workers) { return std::make_unique<Crew>(workers); });
 }

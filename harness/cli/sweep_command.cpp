@@ -1,33 +1,47 @@
 // `drought sweep`: every call that a fault could strike, one run each.
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <iostream>
 
 #include "harness/cli/commands.hpp"
 #include "harness/report/report.hpp"
-#include "harness/simt/needs_library.hpp"
+#include "harness/sweep/sweep.hpp"
 
 namespace drought {
 namespace {
 
 struct Arguments {
   std::vector<std::string> paths;
-  std::string device = "host", filter = "*", json, fault = "default", site = "*";
-  std::uint64_t seed = 1, point = 0;
-  bool once = false, forever = false, all = false;
+  std::string filter = "*", json, shard, journal;
+  Lanes lanes;
+  bool once = false, forever = false;
+  SweepOptions sweep;
 };
 
+/// "2/5".
+Shard shard_of(const std::string& text) {
+  Shard shard;
+  const auto slash = text.find('/');
+  const auto number = [&](std::size_t begin, std::size_t end, std::size_t& value) {
+    const auto [after, error] = std::from_chars(text.data() + begin, text.data() + end, value);
+    return error == std::errc() && after == text.data() + end && begin != end;
+  };
+  if (slash == std::string::npos || !number(0, slash, shard.index) ||
+      !number(slash + 1, text.size(), shard.count) || shard.index == 0 || shard.index > shard.count)
+    throw UserError("--shard takes part/parts such as 2/5, not '" + text + "'");
+  return shard;
+}
+
 SweepOptions options_of(const Arguments& arguments, const Catalogues& catalogues) {
-  SweepOptions options;
-  options.lane = lane_named(arguments.device);
-  options.seed = arguments.seed;
-  options.fault = arguments.fault;
-  options.site = arguments.site;
-  options.all = arguments.all;
-  options.point = arguments.point;
+  SweepOptions options = arguments.sweep;
+  options.lane = arguments.lanes.run_options().lane;
+  options.seed = arguments.lanes.seed;
   if (arguments.once != arguments.forever) {
     options.once = arguments.once;
     options.forever = arguments.forever;
   }
+  if (!arguments.shard.empty()) options.shard = shard_of(arguments.shard);
+  if (options.second != 0 && !options.pairs) throw UserError("--second is the second call of --pairs");
   if (options.fault != "default" && !find_entry(catalogues.faults, options.fault))
     Table("--fault", {1, 1}).fail_unknown({1, 1}, "fault", options.fault, names_of(catalogues.faults));
   bool some = false;
@@ -36,7 +50,15 @@ SweepOptions options_of(const Arguments& arguments, const Catalogues& catalogues
   return options;
 }
 
-int sweep(const Arguments& arguments, const Catalogues& catalogues) {
+std::unique_ptr<Journal> journal_of(const Arguments& arguments, const SweepOptions& options) {
+  if (arguments.journal.empty()) return nullptr;
+  auto journal = std::make_unique<Journal>(arguments.journal, campaign_text(options));
+  if (journal->was_torn())
+    std::cerr << "drought: the journal's last line was torn; what it answered is done again\n";
+  return journal;
+}
+
+int sweep(const Arguments& arguments, const Catalogues& catalogues, const Hire& hire) {
   const SweepOptions options = options_of(arguments, catalogues);
   if (const std::string why = lane_missing(options.lane); !why.empty()) {
     std::cerr << "drought: nothing ran: " << why << '\n';
@@ -47,32 +69,24 @@ int sweep(const Arguments& arguments, const Catalogues& catalogues) {
   for (const std::string& file : scenario_files(arguments.paths)) {
     if (!glob_matches(arguments.filter, file)) continue;
     Scenario scenario = load_scenario(file, catalogues);
-    // On a GPU the first such run would end this process's context, and every later one with it.
-    const bool ends_context = scenario.device.isolate && options.lane == Lane::cuda;
-    if (scenario.is_mutant() || !scenario.runs_on(options.lane) || ends_context) {
+    if (scenario.is_mutant() || !scenario.runs_on(options.lane)) {
       ++left_out;
     } else {
       scenarios.push_back(std::move(scenario));
     }
   }
-  std::vector<SweepResult> results;
-  bool all_good = true;
-  for (const Scenario& scenario : scenarios) {
-    try {
-      results.push_back(sweep_scenario(scenario, catalogues, options));
-    } catch (const MissingLibrary& missing) {
-      std::cout << "skipped " << scenario.path << ": " << missing.what() << '\n';
-      continue;
-    }
-    print_line(std::cout, results.back());
-    all_good = all_good && results.back().good();
-  }
+  const auto journal = journal_of(arguments, options);
+  const auto workforce = hire(arguments.lanes.workers());
+  const std::vector<SweepResult> results =
+      sweep_scenarios(scenarios, catalogues, options, *workforce, journal.get(),
+                      [](const SweepResult& result) { print_line(std::cout, result); });
   print_table(std::cout, results);
-  if (left_out)
-    std::cout << left_out
-              << " were left out: mutants, scenarios of the other lane, and those that end a GPU's context\n";
-  if (!arguments.json.empty()) write_json(arguments.json, "sweep", arguments.seed, results);
-  return results.empty() ? nothing_ran : all_good ? as_expected : something_failed;
+  if (left_out) std::cout << left_out << " were left out: mutants and scenarios of the other lane\n";
+  if (!arguments.json.empty()) write_json(arguments.json, "sweep", options.seed, results);
+  const auto good = [](const SweepResult& result) { return result.good(); };
+  const auto skipped = [](const SweepResult& result) { return result.skipped; };
+  if (std::all_of(results.begin(), results.end(), skipped)) return nothing_ran;
+  return std::all_of(results.begin(), results.end(), good) ? as_expected : something_failed;
 }
 
 }  // namespace
@@ -85,24 +99,34 @@ Site site_of_user(const std::string& word) {
   }
 }
 
-Chosen add_sweep_command(CLI::App& app, const Catalogues& catalogues) {
+Chosen add_sweep_command(CLI::App& app, const Catalogues& catalogues, const Hire& hire) {
   auto arguments = std::make_shared<Arguments>();
+  SweepOptions& sweep_options = arguments->sweep;
   CLI::App* command =
       app.add_subcommand("sweep", "Strikes every call that a fault could strike, one run each");
   command->add_option("paths", arguments->paths, "Files and folders")->required();
-  command->add_option("--fault", arguments->fault,
-                      "The kind of fault; default: what each call documents first");
-  command->add_option("--site", arguments->site, "Only sites that match this glob");
+  command->add_option("--fault", sweep_options.fault,
+                      "The kind of fault; default: what each call documents first, before and after it");
+  command->add_option("--site", sweep_options.site, "Only sites that match this glob");
   command->add_flag("--once", arguments->once, "Only strikes that end after one call");
   command->add_flag("--forever", arguments->forever, "Only strikes that go on");
-  command->add_flag("--all", arguments->all, "Every point, whatever the scenario's points_max");
-  command->add_option("--point", arguments->point, "Only the call with this number")
+  command->add_flag("--pairs", sweep_options.pairs, "Strikes two calls of a run");
+  command->add_flag("--unique-stacks", sweep_options.unique_stacks,
+                    "Only the first call from each call stack");
+  command->add_flag("--all", sweep_options.all, "Every point, whatever the scenario's points_max");
+  command->add_option("--points-max", sweep_options.points_max, "In place of each scenario's points_max")
       ->check(CLI::PositiveNumber);
-  command->add_option("--device", arguments->device, "host or cuda");
-  command->add_option("--seed", arguments->seed, "Of every choice of the run")->check(CLI::NonNegativeNumber);
+  command->add_option("--shard", arguments->shard, "i/n: only this part of the points");
+  command->add_option("--point", sweep_options.point, "Only the call with this number")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--second", sweep_options.second, "Of --pairs: only this second call")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--resume", arguments->journal,
+                      "Keeps every answer in this folder, and goes on from those that are there");
+  arguments->lanes.add_to(*command);
   command->add_option("--filter", arguments->filter, "Only files whose path matches this glob");
   command->add_option("--json", arguments->json, "Writes the results to this file");
-  return [arguments, &catalogues] { return sweep(*arguments, catalogues); };
+  return [arguments, &catalogues, &hire] { return sweep(*arguments, catalogues, hire); };
 }
 
 }  // namespace drought

@@ -24,11 +24,6 @@ extern char** environ;
 namespace drought {
 namespace {
 
-long now_ms() {
-  using namespace std::chrono;
-  return static_cast<long>(duration_cast<milliseconds>(steady_clock::now().time_since_epoch()).count());
-}
-
 [[noreturn]] void fail(int error, const std::string& what) {
   throw std::system_error(error, std::generic_category(), what);
 }
@@ -61,6 +56,11 @@ pid_t spawn(const Child::Options& options, int end) {
 
 }  // namespace
 
+long Child::now_ms() {
+  using namespace std::chrono;
+  return static_cast<long>(duration_cast<milliseconds>(steady_clock::now().time_since_epoch()).count());
+}
+
 Child::Child(Options options) : options_(std::move(options)) {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) fail(errno, "socketpair");
@@ -80,7 +80,11 @@ Child::Child(Child&& other) noexcept
       pid_(std::exchange(other.pid_, -1)),
       channel_(std::exchange(other.channel_, -1)),
       received_(std::move(other.received_)),
-      truncated_(other.truncated_) {}
+      truncated_(other.truncated_),
+      to_send_(std::move(other.to_send_)),
+      deadline_ms_(other.deadline_ms_),
+      ended_(other.ended_),
+      overdue_(other.overdue_) {}
 
 Child& Child::operator=(Child&& other) noexcept {
   if (this == &other) return *this;
@@ -90,6 +94,10 @@ Child& Child::operator=(Child&& other) noexcept {
   channel_ = std::exchange(other.channel_, -1);
   received_ = std::move(other.received_);
   truncated_ = other.truncated_;
+  to_send_ = std::move(other.to_send_);
+  deadline_ms_ = other.deadline_ms_;
+  ended_ = other.ended_;
+  overdue_ = other.overdue_;
   return *this;
 }
 

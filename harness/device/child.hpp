@@ -62,9 +62,26 @@ class Child {
 
   pid_t pid() const { return pid_; }
 
+  // For a parent that speaks with several at once and never blocks on one.
+  /// Sends `line` and a newline as the child takes them.
+  void post_line(std::string_view line);
+  /// The next line that has arrived whole; nothing when none has.
+  std::optional<std::string> take_line();
+  /// Nothing more will arrive: its output ended, or a line outgrew record_bytes_max.
+  bool ended() const { return ended_; }
+  /// Nothing has arrived for Options::limit_ms. Nobody is overdue before wait_for_any has looked.
+  bool overdue() const { return overdue_; }
+  /// The clock of overdue() starts again: it has something to do from now on.
+  void expect() { deadline_ms_ = now_ms() + options_.limit_ms; }
+  /// Sends and receives until something has arrived from one of them, one has ended or is overdue, or
+  /// `wait_ms` (-1: no limit) have passed.
+  static void wait_for_any(std::span<Child* const> children, int wait_ms);
+
  private:
+  static long now_ms();
   bool wait_until_ready(short& events, long deadline_ms) const;
   bool receive_some();
+  void send_some();
   void kill_and_reap() noexcept;
   bool reap_until(long deadline_ms, int& status);
 
@@ -73,6 +90,9 @@ class Child {
   int channel_ = -1;
   std::string received_;
   bool truncated_ = false;
+  std::string to_send_;
+  long deadline_ms_ = 0;
+  bool ended_ = false, overdue_ = false;
 };
 
 /// One thing that this executable can do as a child. `run` reads what the parent gives, writes the

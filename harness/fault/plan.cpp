@@ -62,7 +62,9 @@ void Plan::consider(Call& call, const Circumstances& now, Scene& scene) {
   if (!open_strikes_.empty()) note_retry(call);
   if (!disarmed_) strike(call, now, scene);
   // A call that a declared fault refuses has failed already, so it is no point of a sweep.
-  if (keeps_points_ && !call.refused && !call.answer && !documented_errors(call.site).empty())
+  if (keeps_points_ == Points::none || call.refused || call.answer || documented_errors(call.site).empty())
+    return;
+  if (keeps_points_ == Points::all || stacks_.insert(Stack::here()))
     points_.push_back({now.call, call.site, call.tag, now.phase, call.bytes, std::string(call.resource)});
 }
 

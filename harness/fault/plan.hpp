@@ -48,7 +48,9 @@ class Plan {
   void release(Scene& scene) noexcept;
 
   /// Whether consider() and answered() have anything to do: a run without faults does not pay for them.
-  bool idle() const { return !keeps_points_ && (disarmed_ || armed_.empty()) && open_strikes_.empty(); }
+  bool idle() const {
+    return keeps_points_ == Points::none && (disarmed_ || armed_.empty()) && open_strikes_.empty();
+  }
 
   /// Lets the armed faults strike; the first one whose strike refuses the call ends it.
   void consider(Call& call, const Circumstances& now, Scene& scene);
@@ -56,8 +58,10 @@ class Plan {
   void answered(Call& call, Status status, Scene& scene);
   bool awaits(const Call& call) const { return !disarmed_ && (call.struck_by != 0 || watchers_ != 0); }
 
-  /// Whether points() is kept; a plain run does not pay for it.
-  void keep_points(bool keep = true) { keeps_points_ = keep; }
+  /// Which calls points() lists: a plain run does not pay for it. Of unique stacks: the first from each
+  /// call stack.
+  enum class Points { none, all, of_unique_stacks };
+  void keep_points(Points points = Points::all) { keeps_points_ = points; }
   const std::vector<FaultPoint>& points() const { return points_; }
   const std::vector<ArmedFault>& armed() const { return armed_; }
 
@@ -75,7 +79,9 @@ class Plan {
   bool numbers_streams_ = false;
   std::vector<FaultPoint> points_;
   std::vector<std::size_t> open_strikes_;  ///< Indices of strikes whose error nobody has retried yet.
-  bool disarmed_ = false, keeps_points_ = false, striking_ = false;
+  Points keeps_points_ = Points::none;
+  StackSet stacks_;
+  bool disarmed_ = false, striking_ = false;
 };
 
 /// Whether an error from this call comes after the deed: giving memory back cannot be refused, it can

@@ -1,5 +1,6 @@
 #include "harness/report/report.hpp"
 
+#include <algorithm>
 #include <fstream>
 #include <iomanip>
 #include <map>
@@ -22,9 +23,10 @@ json to_json(const SweepResult& result) {
                         {"verdict", name(failure.verdict)},
                         {"message", failure.message},
                         {"repeat", failure.repeat}});
-  return {{"scenario", result.scenario}, {"points", result.points},     {"thinned", result.thinned},
-          {"struck", result.struck},     {"verdicts", result.verdicts}, {"failures", failures},
-          {"why", result.why},           {"wall_ms", result.wall_ms}};
+  return {{"scenario", result.scenario}, {"points", result.points}, {"thinned", result.thinned},
+          {"struck", result.struck},     {"sites", result.sites},   {"verdicts", result.verdicts},
+          {"failures", failures},        {"why", result.why},       {"skipped", result.skipped},
+          {"wall_ms", result.wall_ms}};
 }
 
 json to_json(const HeldMemory& held) {
@@ -122,8 +124,11 @@ void print_table(std::ostream& out, const std::vector<RunResult>& results) {
 }
 
 void print_line(std::ostream& out, const SweepResult& result) {
-  out << std::left << std::setw(14) << (result.good() ? "survived" : "failed") << result.scenario << "  "
-      << result.points << " points, " << result.struck << " strikes";
+  out << std::left << std::setw(14)
+      << (result.skipped  ? "skipped"
+          : result.good() ? "survived"
+                          : "failed")
+      << result.scenario << "  " << result.points << " points, " << result.struck << " strikes";
   if (result.thinned) out << ", " << result.thinned << " points thinned out";
   for (const auto& [verdict, count] : result.verdicts) out << ", " << verdict << ' ' << count;
   out << '\n';
@@ -146,11 +151,20 @@ void print_table(std::ostream& out, const std::vector<SweepResult>& results) {
   for (const SweepResult& result : results) {
     points += result.points;
     struck += result.struck;
-    failures += result.failures.size() + !result.why.empty();
+    failures += result.failures.size() + (!result.why.empty() && !result.skipped);
   }
   out << '\n'
       << results.size() << " scenarios, " << points << " points, " << struck << " strikes, " << failures
       << " failures\n";
+  std::string never;
+  for (int i = 0; i < site_count; ++i) {
+    const std::string site(name(static_cast<Site>(i)));
+    const auto reached = [&](const SweepResult& result) { return result.sites.contains(site); };
+    if (!documented_errors(static_cast<Site>(i)).empty() &&
+        std::none_of(results.begin(), results.end(), reached))
+      never += (never.empty() ? "" : ", ") + site;
+  }
+  if (!never.empty()) out << "no run came by " << never << '\n';
 }
 
 namespace {

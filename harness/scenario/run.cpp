@@ -98,12 +98,13 @@ void judge(const Scenario& scenario, const Record& record, RunResult& result) {
 }
 
 /// The run itself; what it left behind.
-Record run_on(Rig& rig, const Scenario& scenario, RunResult& result) {
+Record run_on(Rig& rig, const Scenario& scenario, Lane lane, RunResult& result) {
   for (const FaultSection& fault : scenario.faults) rig.arm(fault, true);
   result.outcome = run_workload(scenario, rig);
   result.live_bytes = rig.ledger().live_bytes();
   rig.heal();
   rig.ledger().mark_end();
+  result.context_lost = lane == Lane::cuda && has_lost_a_context(rig);
   rig.close();
   for (const ArmedFault& fault : rig.plan().armed())
     result.faults.push_back({fault.kind, true, fault.struck});
@@ -172,6 +173,15 @@ Outcome run_workload(const Scenario& scenario, Rig& rig) {
   return outcome;
 }
 
+bool has_lost_a_context(Rig& rig) {
+  bool lost = false;
+  for (int rank = 0; rank < rig.ranks(); ++rank) {
+    (void)rig.device(rank).synchronize();
+    lost = lost || is_sticky(rig.device(rank).peek_last_error());
+  }
+  return lost;
+}
+
 std::vector<CheckResult> finish_checks(const Catalogues& catalogues, const Record& record,
                                        const Outcome& outcome) {
   std::vector<CheckResult> results;
@@ -205,7 +215,7 @@ RunResult run_scenario(const Scenario& scenario, const Catalogues& catalogues, c
   Record record;
   try {
     Rig rig(scenario, catalogues, {options.lane, options.seed});
-    record = run_on(rig, scenario, result);
+    record = run_on(rig, scenario, options.lane, result);
   } catch (const OutOfMemory& error) {
     result.outcome = never_began(scenario, error.what(), result);
   } catch (const DeviceError& error) {

@@ -34,7 +34,8 @@ struct RunResult {
   std::string why;     ///< One line; empty when all was as expected.
   std::string repeat;  ///< The command that runs this again.
   std::vector<std::string> decisions;
-  std::string diagnosis;  ///< The kind of shortage that the record shows.
+  std::string diagnosis;      ///< The kind of shortage that the record shows.
+  bool context_lost = false;  ///< On a GPU: no further run can be made in this process.
 };
 
 struct RunOptions {
@@ -48,6 +49,9 @@ Diagnosis diagnose_run(const std::vector<std::string>& decisions, const Outcome&
 /// Runs the workload of `scenario` on `rig` to its end. Throws UserError, or MissingLibrary when a kernel
 /// needs one that is not on this machine.
 Outcome run_workload(const Scenario& scenario, Rig& rig);
+
+/// Whether an error has ended a context of the rig. What the run never waited for may have done so.
+bool has_lost_a_context(Rig& rig);
 
 /// Every check of the catalogue over one run.
 std::vector<CheckResult> finish_checks(const Catalogues& catalogues, const Record& record,

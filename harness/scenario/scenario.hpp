@@ -75,7 +75,7 @@ struct DeviceSection {
 };
 
 struct SweepSection {
-  std::size_t points_max = 2000;  ///< More are thinned to this many by a fixed seed.
+  std::size_t points_max = 25;  ///< More are thinned to this many; `drought sweep --all` strikes them all.
   std::vector<std::string>
       skip;  ///< Sites (globs) that a sweep leaves alone here, each with a reason in `why`.
   std::string why;

@@ -1,218 +1,262 @@
 #include "harness/sweep/sweep.hpp"
 
 #include <algorithm>
-#include <chrono>
+#include <memory>
 
-#include "harness/fault/plan.hpp"
+#include "harness/work/campaign.hpp"
+#include "harness/work/orders.hpp"
 
 namespace drought {
 namespace {
 
-/// What a run did, as far as the four questions ask.
-struct Footprint {
-  Outcome outcome;
-  std::vector<std::uint64_t> digests;
-  std::vector<std::string> failing;  ///< "check: message".
-  bool struck = false;
+/// A run to be ordered. `identity` ranks it when a sweep is thinned.
+struct Target {
+  std::vector<Blow> blows;
+  std::uint64_t identity = 0;
 };
 
-bool same_result(const Footprint& a, const Footprint& b) {
-  return a.outcome.kind == b.outcome.kind && a.digests == b.digests;
+/// Leaves the `most` of lowest identity, in their order. An identity does not change when another target
+/// comes or goes, so two sweeps of a program that changed a little strike nearly the same points.
+template <typename Kept>
+std::size_t thin(std::vector<Kept>& all, std::size_t most) {
+  if (all.size() <= most) return 0;
+  std::vector<std::uint64_t> ranks;
+  for (const Kept& one : all) ranks.push_back(one.identity);
+  std::nth_element(ranks.begin(), ranks.begin() + static_cast<std::ptrdiff_t>(most), ranks.end());
+  const std::uint64_t bound = ranks[most];
+  const std::size_t before = all.size();
+  std::erase_if(all, [&](const Kept& one) { return one.identity >= bound; });
+  return before - all.size();
 }
 
-Footprint footprint(const Catalogues& catalogues, const Record& record, Outcome outcome) {
-  Footprint made;
-  for (const CheckResult& check : finish_checks(catalogues, record, outcome))
-    if (!check.ok) made.failing.push_back(check.name + ": " + check.message);
-  made.outcome = std::move(outcome);
-  made.digests = record.output_digests;
-  return made;
-}
-
+/// The sweep of one scenario: what it orders, and what it makes of the answers.
 class Sweep {
  public:
-  Sweep(const Scenario& scenario, const Catalogues& catalogues, const SweepOptions& options)
-      : scenario_(scenario), catalogues_(catalogues), options_(options) {
+  Sweep(const Scenario& scenario, const Catalogues& catalogues, const SweepOptions& options,
+        Campaign& campaign, std::function<void()> finished)
+      : scenario_(scenario),
+        catalogues_(catalogues),
+        options_(options),
+        run_{options.lane, options.seed},
+        campaign_(campaign),
+        finished_(std::move(finished)) {
     result_.scenario = scenario.path;
   }
 
-  SweepResult run() {
-    const std::vector<FaultPoint> points = count();
-    if (!result_.why.empty()) return std::move(result_);
-    for (const FaultPoint& point : points) {
-      if (options_.once) strike(point, false);
-      if (options_.forever) strike(point, true);
-    }
-    if (result_.struck == 0) result_.why = "nothing was struck";
-    return std::move(result_);
+  void begin() {
+    count({.unique_stacks = options_.unique_stacks}, [this](Counted unswept) {
+      unswept_ = unswept.footprint;
+      points_ = std::move(unswept.points);
+      result_.why = unswept.why;
+      result_.skipped = unswept.skipped;
+      if (!result_.why.empty()) return end();
+      if (scenario_.faults.empty()) return go_on(unswept_);
+      count({.faults = false}, [this](const Counted& quiet) {
+        result_.why = quiet.why;
+        if (!result_.why.empty()) return end();
+        go_on(quiet.footprint);
+      });
+    });
   }
+
+  bool ended() const { return ended_; }
+  const SweepResult& result() const { return result_; }
 
  private:
-  /// Runs unswept, and answers the points to strike.
-  std::vector<FaultPoint> count() {
-    Rig rig(scenario_, catalogues_, {options_.lane, options_.seed});
-    for (const FaultSection& fault : scenario_.faults) rig.arm(fault, false);
-    rig.plan().keep_points();
-    Outcome outcome = run_workload(scenario_, rig);
-    std::vector<FaultPoint> points = rig.plan().points();
-    rig.heal();
-    rig.ledger().mark_end();
-    rig.close();
-    unswept_ = footprint(catalogues_, rig.record(), std::move(outcome));
-    if (!unswept_.failing.empty()) result_.why = "the unswept run fails " + unswept_.failing.front();
-    // What the same rig gives with no fault at all: what a healed run is compared with.
-    Rig quiet(scenario_, catalogues_, {options_.lane, options_.seed});
-    Outcome calm = run_workload(scenario_, quiet);
-    quiet.heal();
-    quiet.ledger().mark_end();
-    quiet.close();
-    faultless_ = footprint(catalogues_, quiet.record(), std::move(calm));
-    return choose(std::move(points));
+  void count(const CountAsked& asked, std::function<void(Counted)> then) {
+    campaign_.add([this, asked] { return count_order(scenario_, run_, asked); },
+                  [then = std::move(then)](const Done& done) { then(count_answer(done)); });
   }
 
-  std::vector<FaultPoint> choose(std::vector<FaultPoint> points) {
-    std::erase_if(points, [&](const FaultPoint& point) {
-      if (options_.point != 0 && point.call != options_.point) return true;
+  void go_on(const Footprint& faultless) {
+    faultless_ = faultless;
+    choose(points_);
+    for (const SweepPoint& point : points_) ++result_.sites[std::string(name(point.site))];
+    if (options_.pairs) return count_seconds();
+    result_.points = points_.size();
+    if (options_.point != 0)
+      std::erase_if(points_, [&](const SweepPoint& point) { return point.call != options_.point; });
+    result_.thinned = thin(points_, points_max());
+    for (const SweepPoint& point : points_)
+      for (const std::string& fault : faults_at(point.site))
+        for (const bool forever : {false, true})
+          if (forever ? options_.forever : options_.once)
+            targets_.push_back({{{point.call, point.site, fault, forever}}, point.identity});
+    strike();
+  }
+
+  /// Of pairs: each first point is struck and the points that come after it are counted.
+  void count_seconds() {
+    if (options_.point != 0)
+      std::erase_if(points_, [&](const SweepPoint& point) { return point.call != options_.point; });
+    // A second point needs a count of its own run, so the first ones are thinned by themselves.
+    const std::uint64_t left_out = thin(points_, points_max());
+    open_ = points_.size();
+    seconds_.resize(points_.size());
+    if (open_ == 0) return strike();
+    for (std::size_t i = 0; i < points_.size(); ++i)
+      count({.blows = {first_blow(points_[i])}}, [this, i, left_out](Counted counted) {
+        choose(counted.points);
+        seconds_[i] = std::move(counted.points);
+        if (--open_ == 0) pair_up(left_out);
+      });
+  }
+
+  void pair_up(std::uint64_t left_out) {
+    for (std::size_t i = 0; i < points_.size(); ++i)
+      for (const SweepPoint& second : seconds_[i])
+        if (options_.second == 0 || options_.second == second.call)
+          targets_.push_back({{first_blow(points_[i]), first_blow(second)},
+                              Random(points_[i].identity).split(second.identity)()});
+    seconds_.clear();
+    result_.points = targets_.size();
+    result_.thinned = left_out + thin(targets_, points_max());
+    strike();
+  }
+
+  void strike() {
+    if (options_.shard.count > 1) {
+      std::vector<Target> own;
+      for (std::size_t i = options_.shard.index - 1; i < targets_.size(); i += options_.shard.count)
+        own.push_back(std::move(targets_[i]));
+      targets_ = std::move(own);
+    }
+    answers_.resize(targets_.size());
+    open_ = targets_.size();
+    if (open_ == 0) return end();
+    for (std::size_t i = 0; i < targets_.size(); ++i)
+      campaign_.add(
+          [this, i] { return strike_order(scenario_, run_, targets_[i].blows, unswept_, faultless_); },
+          [this, i](const Done& done) {
+            answers_[i] = strike_answer(done);
+            if (--open_ == 0) end();
+          });
+  }
+
+  void end() {
+    for (std::size_t i = 0; i < targets_.size(); ++i) {
+      const Struck& struck = answers_[i];
+      result_.struck += struck.struck;
+      result_.wall_ms += struck.wall_ms;
+      ++result_.verdicts[std::string(name(struck.verdict))];
+      if (struck.verdict == Verdict::survived || result_.failures.size() >= 1000) continue;
+      const Blow& last = targets_[i].blows.back();
+      result_.failures.push_back(
+          {last.call, last.site, struck.verdict, struck.message, repeat(targets_[i].blows)});
+    }
+    // A shard of a small sweep may have none.
+    if (result_.why.empty() && result_.struck == 0 && options_.shard.count == 1)
+      result_.why = "nothing was struck";
+    targets_.clear();
+    answers_.clear();
+    ended_ = true;
+    finished_();
+  }
+
+  std::size_t points_max() const {
+    if (options_.all) return static_cast<std::size_t>(-1);
+    return options_.points_max != 0 ? options_.points_max : scenario_.sweep.points_max;
+  }
+
+  /// Leaves the points that this sweep strikes.
+  void choose(std::vector<SweepPoint>& points) {
+    std::erase_if(points, [&](const SweepPoint& point) {
       if (!glob_matches(options_.site, name(point.site))) return true;
       for (const std::string& skipped : scenario_.sweep.skip)
         if (glob_matches(skipped, name(point.site))) return true;
-      return !fault_for(point.site).fault;
+      return faults_at(point.site).empty();
     });
-    result_.points = points.size();
-    const std::size_t most = scenario_.sweep.points_max;
-    if (!options_.all && points.size() > most) {
-      // A fixed seed, so that two sweeps of one file strike the same points.
-      Random random(0x7417);
-      for (std::size_t i = 0; i < most; ++i)
-        std::swap(points[i], points[i + random.below(points.size() - i)]);
-      result_.thinned = points.size() - most;
-      points.resize(most);
-      std::sort(points.begin(), points.end(),
-                [](const FaultPoint& a, const FaultPoint& b) { return a.call < b.call; });
+  }
+
+  /// The kinds that strike this site, asked of the faults once a site.
+  const std::vector<std::string>& faults_at(Site site) {
+    const auto [at, fresh] = faults_at_.try_emplace(site);
+    if (!fresh) return at->second;
+    std::vector<std::string> wanted{options_.fault};
+    if (options_.fault == "default") {
+      const auto kinds = default_faults(site);
+      wanted.assign(kinds.begin(), kinds.end());
     }
-    return points;
+    for (const std::string& kind : wanted)
+      if (strikes_at(catalogues_, kind, site)) at->second.push_back(kind);
+    return at->second;
   }
 
-  /// The fault that strikes at this site, or none when the wanted kind cannot.
-  ArmedFault fault_for(Site site) const {
-    const std::string kind = options_.fault == "default" ? std::string(default_fault(site)) : options_.fault;
-    auto fault = find_entry(catalogues_.faults, kind)->make(Table("sweep", {}));
-    if (!fault->can_strike(site)) return {kind, nullptr, Trigger({}), false};
-    return {kind, std::move(fault), Trigger({}), true};
-  }
+  Blow first_blow(const SweepPoint& point) { return {point.call, point.site, faults_at(point.site).front()}; }
 
-  void strike(const FaultPoint& point, bool forever) {
-    Trigger::Options when;
-    when.site = name(point.site);
-    if (forever) {
-      when.from = 1;
-      when.call_min = point.call;
+  std::string repeat(const std::vector<Blow>& blows) const {
+    const Blow& first = blows.front();
+    std::string text = "drought sweep " + scenario_.path + " --all --fault " + first.fault;
+    if (blows.size() == 1) {
+      text += (first.forever ? " --forever" : " --once") + (" --point " + std::to_string(first.call));
     } else {
-      when.call = point.call;
+      text = "drought sweep " + scenario_.path + " --all --pairs" +
+             (options_.fault == "default" ? "" : " --fault " + options_.fault) + " --point " +
+             std::to_string(first.call) + " --second " + std::to_string(blows.back().call);
     }
-    ArmedFault fault = fault_for(point.site);
-    Rig rig(scenario_, catalogues_, {options_.lane, options_.seed});
-    for (const FaultSection& declared : scenario_.faults) rig.arm(declared, false);
-    rig.plan().arm({fault.kind, std::move(fault.fault), Trigger(when)});
-    Outcome outcome = run_workload(scenario_, rig);
-    const bool struck = rig.plan().armed().back().struck != 0;
-    rig.heal();
-    rig.ledger().mark_end();
-    const Record record = rig.take_record();
-    const Footprint swept = footprint(catalogues_, record, std::move(outcome));
-    Verdict verdict = Verdict::survived;
-    std::string why = answer_run(swept, record, struck, verdict);
-    if (why.empty()) why = answer_recovery(rig, verdict);
-    result_.struck += struck;
-    ++result_.verdicts[std::string(name(verdict))];
-    if (verdict == Verdict::survived || result_.failures.size() >= 1000) return;
-    result_.failures.push_back({point.call, point.site, verdict, why, repeat(point, forever)});
-  }
-
-  /// Questions 1, 2 and 4; empty when all are answered well.
-  std::string answer_run(const Footprint& swept, const Record& record, bool struck, Verdict& verdict) const {
-    const auto say = [&](Verdict what, std::string why) {
-      verdict = what;
-      return why;
-    };
-    if (!struck) return say(Verdict::never_reached, "the run did not come by this call again");
-    if (swept.outcome.kind == Outcome::Kind::hung) return say(Verdict::hung, swept.outcome.message);
-    if (swept.outcome.kind == Outcome::Kind::crashed) return say(Verdict::crashed, swept.outcome.message);
-    if (!swept.failing.empty()) {
-      const std::string& first = swept.failing.front();
-      const bool leak = first.starts_with("teardown") || first.starts_with("accounting");
-      return say(leak ? Verdict::leaked : Verdict::failed, first);
-    }
-    if (std::string lost = swallowed_error(record, swept.outcome); !lost.empty())
-      return say(Verdict::swallowed, lost);
-    const bool ended_in_error =
-        swept.outcome.kind == Outcome::Kind::clean_error || swept.outcome.kind == Outcome::Kind::fatal;
-    if (!ended_in_error && !same_result(swept, unswept_) && !record.fallbacks.size())
-      return say(Verdict::failed, "neither an error nor the unswept run's outputs");
-    return {};
-  }
-
-  /// Question 3: the same workload again on the same rig, with nothing armed. A context that an error has
-  /// ended for good is past recovery; a fresh rig then stands for the restarted process.
-  std::string answer_recovery(Rig& struck_rig, Verdict& verdict) const {
-    std::unique_ptr<Rig> fresh;
-    bool dead = struck_rig.scheduler().hung();
-    for (int rank = 0; rank < struck_rig.ranks(); ++rank) {
-      (void)struck_rig.device(rank).synchronize();  // What the run never waited for may have ended it.
-      dead = dead || is_sticky(struck_rig.device(rank).peek_last_error());
-    }
-    if (dead) fresh = std::make_unique<Rig>(scenario_, catalogues_, RigOptions{options_.lane, options_.seed});
-    Rig& rig = fresh ? *fresh : struck_rig;
-    rig.ledger().forget_order();
-    // Whoever starts a job again in the same process reads cudaGetLastError first.
-    for (int rank = 0; rank < rig.ranks(); ++rank) (void)rig.device(rank).take_last_error();
-    Outcome outcome = run_workload(scenario_, rig);
-    rig.heal();
-    rig.ledger().mark_end();
-    rig.close();
-    const Footprint healed = footprint(catalogues_, rig.record(), std::move(outcome));
-    if (!healed.failing.empty()) {
-      verdict = Verdict::leaked;
-      return "after healing: " + healed.failing.front();
-    }
-    if (!same_result(healed, faultless_)) {
-      verdict = Verdict::failed;
-      return "after healing the next run came to " + std::string(name(healed.outcome.kind)) + " " +
-             healed.outcome.message + ", not to the faultless run's result";
-    }
-    return {};
-  }
-
-  std::string repeat(const FaultPoint& point, bool forever) const {
-    return "drought sweep " + scenario_.path + " --all" +
-           (options_.fault == "default" ? "" : " --fault " + options_.fault) +
-           (forever ? " --forever" : " --once") + " --point " + std::to_string(point.call) +
-           option_text(options_.lane, options_.seed);
+    return text + option_text(options_.lane, options_.seed);
   }
 
   const Scenario& scenario_;
   const Catalogues& catalogues_;
-  const SweepOptions options_;
+  const SweepOptions& options_;
+  const RunOptions run_;
+  Campaign& campaign_;
+  const std::function<void()> finished_;
+  std::map<Site, std::vector<std::string>> faults_at_;
   Footprint unswept_, faultless_;
+  std::vector<SweepPoint> points_;
+  std::vector<std::vector<SweepPoint>> seconds_;  ///< Of each of points_.
+  std::vector<Target> targets_;
+  std::vector<Struck> answers_;
+  std::size_t open_ = 0;
+  bool ended_ = false;
   SweepResult result_;
 };
 
 }  // namespace
 
-std::string_view default_fault(Site site) {
-  const auto errors = documented_errors(site);
-  if (std::find(errors.begin(), errors.end(), Status::memory_allocation) != errors.end())
-    return "out_of_memory";
-  return gives_back(site) ? "failed_free" : "error_code";
+std::vector<SweepResult> sweep_scenarios(const std::vector<Scenario>& scenarios, const Catalogues& catalogues,
+                                         const SweepOptions& options, Workforce& workforce, Journal* journal,
+                                         const std::function<void(const SweepResult&)>& each) {
+  Campaign campaign(workforce, journal);
+  std::vector<std::unique_ptr<Sweep>> sweeps;
+  std::size_t told = 0;
+  const auto tell = [&] {
+    while (told < sweeps.size() && sweeps[told]->ended()) each(sweeps[told++]->result());
+  };
+  for (const Scenario& scenario : scenarios)
+    sweeps.push_back(std::make_unique<Sweep>(scenario, catalogues, options, campaign, tell));
+  std::size_t begun = 0;
+  campaign.run([&] {
+    if (begun == sweeps.size()) return false;
+    sweeps[begun++]->begin();
+    return true;
+  });
+  std::vector<SweepResult> results;
+  for (const auto& sweep : sweeps) results.push_back(sweep->result());
+  return results;
 }
 
 SweepResult sweep_scenario(const Scenario& scenario, const Catalogues& catalogues,
                            const SweepOptions& options) {
-  const auto started = std::chrono::steady_clock::now();
-  SweepResult result = Sweep(scenario, catalogues, options).run();
-  result.wall_ms =
-      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - started).count();
-  return result;
+  Myself myself(order_doer(catalogues));
+  const std::vector<Scenario> one{scenario};
+  return sweep_scenarios(one, catalogues, options, myself, nullptr, [](const SweepResult&) {}).front();
+}
+
+std::string campaign_text(const SweepOptions& options) {
+  std::string text = "sweep --fault " + options.fault + " --site " + options.site;
+  if (options.once != options.forever) text += options.once ? " --once" : " --forever";
+  if (options.pairs) text += " --pairs";
+  if (options.unique_stacks) text += " --unique-stacks";
+  if (options.all) text += " --all";
+  if (options.points_max) text += " --points-max " + std::to_string(options.points_max);
+  if (options.point) text += " --point " + std::to_string(options.point);
+  if (options.second) text += " --second " + std::to_string(options.second);
+  if (options.shard.count > 1)
+    text += " --shard " + std::to_string(options.shard.index) + "/" + std::to_string(options.shard.count);
+  return text + option_text(options.lane, options.seed);
 }
 
 }  // namespace drought

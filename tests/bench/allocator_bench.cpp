@@ -40,7 +40,7 @@ void arm_ten(Rig& rig, std::string_view resource) {
 
 void cached_pair(benchmark::State& state, const AllocatorEntry& entry, Through through) {
   ChainRig chain(entry, 1);
-  chain.rig().plan().keep_points(false);  // As a plain run has it.
+  chain.rig().plan().keep_points(Plan::Points::none);  // As a plain run has it.
   if (through == Through::armed) arm_ten(chain.rig(), entry.name);
   chain.start();
   Resource& memory = through == Through::allocator ? chain.allocator() : chain.memory();

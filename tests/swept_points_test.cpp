@@ -1,0 +1,151 @@
+// Which calls a sweep strikes: thinned so that a program that changes keeps its points, shared out, one for
+// each call stack, two at once; and that workers come to what one process comes to.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "harness/sweep/sweep.hpp"
+#include "harness/work/crew.hpp"
+#include "harness/work/orders.hpp"
+#include "tests/scenario_text.hpp"
+#include "tests/seed.hpp"
+
+namespace drought {
+namespace {
+
+using testing::HasSubstr;
+
+Request of(Tag tag) { return {.bytes = 1_MiB, .tag = tag}; }
+
+/// Fails each time a block is refused, and says which: what a sweep struck shows in its failures.
+bool one_more = false;
+class SaysWhatWasRefused final : public Workload {
+ public:
+  void run(Rig& rig) override {
+    if (one_more) (void)block(rig, "another");
+    for (int i = 0; i < 60; ++i) (void)block(rig, ("block " + std::to_string(i)).c_str());
+  }
+
+ private:
+  static Buffer block(Rig& rig, const char* tag) {
+    try {
+      return Buffer(rig.memory(), of(Tag(tag)));
+    } catch (const OutOfMemory&) {
+      throw std::runtime_error(tag);
+    }
+  }
+};
+
+TEST(SweptPoints, StrikesTheSamePointsOfAProgramThatMakesOneMoreCall) {
+  const auto struck = [](bool with_another) {
+    one_more = with_another;
+    const TestCatalogues catalogues({workload_line<SaysWhatWasRefused>("says")});
+    const SweepResult result =
+        sweep_scenario(scenario_of("[workload]\nkind = 'says'", catalogues.catalogues()),
+                       catalogues.catalogues(), {.site = "allocate", .forever = false, .points_max = 20});
+    std::set<std::string> said;
+    for (const SweepFailure& failure : result.failures) said.insert(failure.message);
+    return said;
+  };
+  const std::set<std::string> before = struck(false), after = struck(true);
+  ASSERT_EQ(before.size(), 20u);
+  std::vector<std::string> both;
+  std::set_intersection(before.begin(), before.end(), after.begin(), after.end(), std::back_inserter(both));
+  EXPECT_GE(both.size(), 19u) << "one call more displaces one point at most";
+}
+
+TEST(SweptPoints, OfUniqueStacksStrikesWhatALoopCallsOnce) {
+  class Loops final : public Workload {
+   public:
+    void run(Rig& rig) override {
+      for (int i = 0; i < 30; ++i) const Buffer block(rig.memory(), of("loop"));
+      const Buffer other(rig.memory(), of("other"));
+    }
+  };
+  const TestCatalogues catalogues({workload_line<Loops>("loops")});
+  const Scenario scenario = scenario_of("[workload]\nkind = 'loops'", catalogues.catalogues());
+  const auto points = [&](bool unique) {
+    return sweep_scenario(scenario, catalogues.catalogues(), {.site = "cudaMalloc", .unique_stacks = unique});
+  };
+  EXPECT_EQ(points(false).points, 31u);
+  EXPECT_EQ(points(true).points, 2u);
+  EXPECT_TRUE(points(true).good());
+}
+
+/// Does without one block, and loses it when a second is refused as well: one strike never shows that.
+class LosesABlockWhenTwoAreRefused final : public Workload {
+ public:
+  void run(Rig& rig) override {
+    int refused = 0;
+    for (const char* const tag : {"first", "second", "third"}) {
+      try {
+        const Buffer block(rig.memory(), of(Tag(tag)));
+      } catch (const OutOfMemory&) {
+        ++refused;
+        rig.record().fallbacks.push_back("one block less");
+      }
+    }
+    if (refused > 1) (void)rig.memory().allocate(of("lost"));
+  }
+};
+
+TEST(SweptPoints, OfPairsFindsWhatOneStrikeDoesNot) {
+  const TestCatalogues catalogues({workload_line<LosesABlockWhenTwoAreRefused>("loses")});
+  const Scenario scenario = scenario_of("[workload]\nkind = 'loses'", catalogues.catalogues());
+  EXPECT_TRUE(
+      sweep_scenario(scenario, catalogues.catalogues(), {.site = "allocate", .forever = false}).good());
+  const SweepResult pairs =
+      sweep_scenario(scenario, catalogues.catalogues(), {.site = "allocate", .pairs = true});
+  EXPECT_EQ(pairs.points, 3u);
+  EXPECT_EQ(pairs.struck, 3u);
+  ASSERT_EQ(pairs.failures.size(), 3u);
+  EXPECT_EQ(pairs.failures.front().verdict, Verdict::leaked);
+  EXPECT_THAT(pairs.failures.front().repeat, HasSubstr("--pairs --point 1 --second "));
+}
+
+const char* const kShipped = R"([device]
+capacity_bytes = "1 GiB"
+work = "shapes"
+[[resource]]
+kind = "caching"
+[workload]
+kind = "churn"
+allocations = 20
+bytes_max = "1 MiB"
+)";
+
+TEST(SweptPoints, AreEachInExactlyOneShard) {
+  const Scenario scenario = scenario_of(kShipped);
+  const SweepResult whole = sweep_scenario(scenario, all_catalogues(), {.seed = test_seed()});
+  ASSERT_TRUE(whole.good()) << whole.why;
+  std::uint64_t struck = 0;
+  for (std::size_t i = 1; i <= 3; ++i) {
+    const SweepResult part =
+        sweep_scenario(scenario, all_catalogues(), {.seed = test_seed(), .shard = {i, 3}});
+    EXPECT_TRUE(part.good()) << part.why;
+    EXPECT_LE(part.struck, whole.struck / 3 + 1);
+    struck += part.struck;
+  }
+  EXPECT_EQ(struck, whole.struck);
+}
+
+TEST(SweptPoints, ComeToTheSameInWorkersAsInOneProcess) {
+  const Scenario scenario = scenario_of(kShipped);
+  const SweepOptions options{.seed = test_seed()};
+  const SweepResult here = sweep_scenario(scenario, all_catalogues(), options);
+  Crew crew({.workers = 3});
+  int told = 0;
+  const SweepResult there = sweep_scenarios({scenario, scenario}, all_catalogues(), options, crew, nullptr,
+                                            [&](const SweepResult&) { ++told; })
+                                .back();
+  EXPECT_EQ(told, 2);
+  EXPECT_EQ(there.points, here.points);
+  EXPECT_EQ(there.struck, here.struck);
+  EXPECT_EQ(there.sites, here.sites);
+  EXPECT_EQ(there.verdicts, here.verdicts);
+}
+
+}  // namespace
+}  // namespace drought
