@@ -13,6 +13,7 @@
 #include "kernels/norm.hpp"
 #include "kernels/prefill_attention.hpp"
 #include "kernels/sampling.hpp"
+#include "kernels/shared_object_kernel.hpp"
 #include "kernels/vision_attention.hpp"
 
 namespace drought {
@@ -21,15 +22,16 @@ namespace {
 template <typename... Listed>
 struct Kernels {};
 
-using AllKernels = Kernels<PrefillAttention,  //
-                           DecodeAttention,   //
-                           VisionAttention,   //
-                           Linear,            //
-                           Norm,              //
-                           GatedActivation,   //
-                           Embedding,         //
-                           AppendRows,        //
-                           Sampling,          //
+using AllKernels = Kernels<PrefillAttention,    //
+                           DecodeAttention,     //
+                           VisionAttention,     //
+                           Linear,              //
+                           Norm,                //
+                           GatedActivation,     //
+                           Embedding,           //
+                           AppendRows,          //
+                           Sampling,            //
+                           SharedObjectKernel,  //
                            Checksum>;
 
 std::string text(bool value) { return value ? "true" : "false"; }
