@@ -3,17 +3,16 @@
 #include <algorithm>
 #include <array>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <stdexcept>
+
+#include "scenarios/models/config_section.hpp"
 
 namespace drought {
 namespace {
 
-using Json = nlohmann::json;
-
 constexpr std::size_t kBytesMax = std::size_t{1} << 20;
-// Each dimension; a product of four is then below 2^96, and what is allocated is checked when it is.
-constexpr std::uint64_t kDimensionMax = std::uint64_t{1} << 24;
+// What all dimensions make together.
+constexpr double kParametersMax = 0x1p50;
 
 /// What a model_type says that no field does.
 struct Family {
@@ -34,92 +33,7 @@ constexpr std::array<Family, 10> kFamilies{
      {.model_type = "qwen3_5_moe_text", .qk_norm = true, .output_gate = true},
      {.model_type = "deepseek_v3"}}};
 
-/// An object of the file and where it stands.
-class Section {
- public:
-  Section(const Json& object, std::string file, std::string path)
-      : object_(object), file_(std::move(file)), path_(std::move(path)) {}
-
-  [[noreturn]] void fail(std::string_view field, const std::string& what) const {
-    throw std::invalid_argument(file_ + ": " + path_ + std::string(field) + ": " + what);
-  }
-
-  const Json* find(std::string_view field) const {
-    const auto found = object_.find(field);
-    return found == object_.end() || found->is_null() ? nullptr : &*found;
-  }
-  bool has(std::string_view field) const { return find(field) != nullptr; }
-
-  /// The object under the field, or null.
-  const Json* object(std::string_view field) const {
-    const Json* const found = find(field);
-    if (found && !found->is_object()) fail(field, "is not an object");
-    return found;
-  }
-  Section section(std::string_view field) const {
-    const Json* const found = object(field);
-    if (!found) fail(field, "is missing");
-    return {*found, file_, path_ + std::string(field) + "."};
-  }
-
-  std::size_t number(std::string_view field) const {
-    const Json* const found = find(field);
-    if (!found) fail(field, "is missing");
-    return checked(field, *found, 1);
-  }
-  std::size_t number_or(std::string_view field, std::size_t otherwise) const {
-    const Json* const found = find(field);
-    return found ? checked(field, *found, 0) : otherwise;
-  }
-  /// Of the first of the fields that is there; different families call one thing differently.
-  std::size_t first_of(std::initializer_list<std::string_view> fields) const {
-    for (const std::string_view field : fields)
-      if (has(field)) return number(field);
-    fail(*fields.begin(), "is missing");
-  }
-  bool flag_or(std::string_view field, bool otherwise) const {
-    const Json* const found = find(field);
-    if (found && !found->is_boolean()) fail(field, "is neither true nor false");
-    return found ? found->get<bool>() : otherwise;
-  }
-  std::string text_or(std::string_view field, std::string_view otherwise) const {
-    const Json* const found = find(field);
-    if (found && !found->is_string()) fail(field, "is not a string");
-    return found ? found->get<std::string>() : std::string(otherwise);
-  }
-  double real_or(std::string_view field, double otherwise, double low, double high) const {
-    const Json* const found = find(field);
-    if (found && !found->is_number()) fail(field, "is not a number");
-    const double value = found ? found->get<double>() : otherwise;
-    if (!(value >= low && value <= high))
-      fail(field, "is not between " + std::to_string(low) + " and " + std::to_string(high));
-    return value;
-  }
-  std::vector<std::size_t> numbers(std::string_view field, std::size_t count_max) const {
-    const Json* const found = find(field);
-    if (!found) return {};
-    if (!found->is_array() || found->size() > count_max)
-      fail(field, "is not a list of at most " + std::to_string(count_max) + " numbers");
-    std::vector<std::size_t> values;
-    for (const Json& item : *found) values.push_back(checked(field, item, 0));
-    return values;
-  }
-
- private:
-  std::size_t checked(std::string_view field, const Json& value, std::uint64_t low) const {
-    const bool is_whole = value.is_number_unsigned() && value.get<std::uint64_t>() >= low &&
-                          value.get<std::uint64_t>() <= kDimensionMax;
-    if (!is_whole)
-      fail(field,
-           "is not a whole number between " + std::to_string(low) + " and " + std::to_string(kDimensionMax));
-    return static_cast<std::size_t>(value.get<std::uint64_t>());
-  }
-
-  const Json& object_;
-  const std::string file_, path_;
-};
-
-const Family& family_of(const Section& text) {
+const Family& family_of(const ConfigSection& text) {
   const std::string said = text.text_or("model_type", "");
   std::string known;
   for (const Family& family : kFamilies) {
@@ -127,21 +41,21 @@ const Family& family_of(const Section& text) {
     known += (known.empty() ? "" : ", ") + std::string(family.model_type);
   }
   text.fail("model_type", said.empty() ? "is missing; known: " + known
-                                       : "unknown architecture '" + said + "'; known: " + known);
+                                       : "unknown architecture '" + shown(said) + "'; known: " + known);
 }
 
-std::string element_type(const Section& root, const Section& text) {
+std::string element_type(const ConfigSection& root, const ConfigSection& text) {
   std::string said;
-  for (const Section* const section : {&text, &root})
+  for (const ConfigSection* const section : {&text, &root})
     for (const char* const field : {"dtype", "torch_dtype"})
       if (said.empty()) said = section->text_or(field, "");
   if (said == "bfloat16") return "bf16";
   if (said == "float32") return "fp32";
   root.fail("torch_dtype",
-            said.empty() ? "is missing" : "unknown type '" + said + "'; known: bfloat16, float32");
+            said.empty() ? "is missing" : "unknown type '" + shown(said) + "'; known: bfloat16, float32");
 }
 
-Experts read_experts(const Section& text) {
+Experts read_experts(const ConfigSection& text) {
   Experts experts;
   if (!text.has("n_routed_experts") && !text.has("num_experts")) return experts;
   experts.routed = text.first_of({"n_routed_experts", "num_experts"});
@@ -157,7 +71,7 @@ Experts read_experts(const Section& text) {
   return experts;
 }
 
-LinearAttention read_linear_attention(const Section& text, std::size_t layers) {
+LinearAttention read_linear_attention(const ConfigSection& text, std::size_t layers) {
   LinearAttention linear;
   linear.interval = text.number_or("full_attention_interval", 0);
   if (linear.interval == 0) return linear;
@@ -166,12 +80,12 @@ LinearAttention read_linear_attention(const Section& text, std::size_t layers) {
   linear.value_heads = text.number("linear_num_value_heads");
   linear.key_dim = text.number("linear_key_head_dim");
   linear.value_dim = text.number("linear_value_head_dim");
-  linear.kernel = text.number("linear_conv_kernel_dim");
+  linear.kernel = text.small_number("linear_conv_kernel_dim");
   return linear;
 }
 
 /// InternViT: full attention over fixed tiles, a class token, layer scales, and a merger of the whole model.
-VisionTower read_intern_tower(const Section& root, const Section& vision, std::size_t out) {
+VisionTower read_intern_tower(const ConfigSection& root, const ConfigSection& vision, std::size_t out) {
   VisionTower tower;
   const std::size_t image = vision.number("image_size"), patch = vision.number("patch_size");
   tower.layers = vision.number("num_hidden_layers");
@@ -186,16 +100,16 @@ VisionTower read_intern_tower(const Section& root, const Section& vision, std::s
   return tower;
 }
 
-VisionTower read_qwen_tower(const Section& vision, bool gated) {
+VisionTower read_qwen_tower(const ConfigSection& vision, bool gated) {
   VisionTower tower;
   tower.gated = gated;
   tower.layers = vision.number("depth");
   tower.heads = vision.number("num_heads");
   tower.ffn = vision.number("intermediate_size");
   const std::size_t patch = vision.number("patch_size");
-  tower.patch_values =
-      vision.first_of({"in_channels", "in_chans"}) * vision.number("temporal_patch_size") * patch * patch;
-  tower.merge = vision.number("spatial_merge_size");
+  tower.patch_values = vision.first_of({"in_channels", "in_chans"}) *
+                       vision.small_number("temporal_patch_size") * patch * patch;
+  tower.merge = vision.small_number("spatial_merge_size");
   tower.window = vision.number_or("window_size", 0) / patch;
   tower.full_layers = vision.numbers("fullatt_block_indexes", 1000);
   tower.taps = vision.numbers("deepstack_visual_indexes", 1000);
@@ -205,9 +119,9 @@ VisionTower read_qwen_tower(const Section& vision, bool gated) {
   return tower;
 }
 
-VisionTower read_tower(const Section& root, const Section& vision, std::size_t out) {
+VisionTower read_tower(const ConfigSection& root, const ConfigSection& vision, std::size_t out) {
   const std::string type = root.text_or("model_type", "");
-  if (vision.number("patch_size") > 1024) vision.fail("patch_size", "is over 1024");
+  (void)vision.small_number("patch_size");
   VisionTower tower = type == "internvl_chat" ? read_intern_tower(root, vision, out)
                                               : read_qwen_tower(vision, type == "qwen2_5_vl");
   tower.hidden = vision.number("hidden_size");
@@ -216,12 +130,21 @@ VisionTower read_tower(const Section& root, const Section& vision, std::size_t o
   return tower;
 }
 
-Model read_model(const Json& parsed, const std::string& file) {
-  const Section root(parsed, file, "");
+/// Sizes are then exact in whatever is computed of them.
+void require_possible(const ConfigSection& root, const Model& model) {
+  double parameters = 0;
+  for (const auto& list : {weight_matrices(model), weight_matrices(model.vision)})
+    for (const WeightMatrix& matrix : list)
+      parameters += static_cast<double>(matrix.rows) * static_cast<double>(matrix.columns);
+  if (parameters > kParametersMax) root.fail("hidden_size", "makes a model of more than 2^50 parameters");
+}
+
+Model read_model(const ConfigSection::Json& parsed, const std::string& file) {
+  const ConfigSection root(parsed, file, "");
   const std::string nested = root.has("text_config")  ? "text_config"
                              : root.has("llm_config") ? "llm_config"
                                                       : "";
-  const Section text = nested.empty() ? root : root.section(nested);
+  const ConfigSection text = nested.empty() ? root : root.section(nested);
   const Family& family = family_of(text);
   Model model;
   model.type = element_type(root, text);
@@ -247,14 +170,15 @@ Model read_model(const Json& parsed, const std::string& file) {
     model.latent = {text.number("q_lora_rank"), text.number("kv_lora_rank"), text.number("qk_nope_head_dim"),
                     text.number("qk_rope_head_dim"), text.number("v_head_dim")};
   model.linear = read_linear_attention(text, model.layers);
-  if (const Json* const how = root.object("quantization_config")) {
-    const std::string method = Section(*how, file, "quantization_config.").text_or("quant_method", "");
+  if (const ConfigSection::Json* const how = root.object("quantization_config")) {
+    const std::string method = ConfigSection(*how, file, "quantization_config.").text_or("quant_method", "");
     if (method != "fp8")
-      root.fail("quantization_config", "unknown quant_method '" + method + "'; known: fp8");
+      root.fail("quantization_config", "unknown quant_method '" + shown(method) + "'; known: fp8");
     model.fp8_weights = true;
   }
   if (root.object("vision_config"))
     model.vision = read_tower(root, root.section("vision_config"), model.hidden);
+  require_possible(root, model);
   return model;
 }
 
@@ -262,10 +186,10 @@ Model read_model(const Json& parsed, const std::string& file) {
 
 Model read_config(std::string_view text, const std::string& file) {
   if (text.size() > kBytesMax) throw std::invalid_argument(file + ": a config of more than 1 MiB");
-  Json parsed;
+  ConfigSection::Json parsed;
   try {
-    parsed = Json::parse(text);
-  } catch (const Json::parse_error& error) {
+    parsed = ConfigSection::Json::parse(text);
+  } catch (const ConfigSection::Json::parse_error& error) {
     throw std::invalid_argument(file + ": byte " + std::to_string(error.byte) + ": this is no JSON");
   }
   if (!parsed.is_object()) throw std::invalid_argument(file + ": not an object");
