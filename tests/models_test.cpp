@@ -100,6 +100,7 @@ INSTANTIATE_TEST_SUITE_P(
     Config, EveryConfigMistake,
     testing::Values(
         Mistake{"NoJson", "{\"model_type\": llama}", "config.json: byte 16: this is no JSON"},
+        Mistake{"Overflow", "{\"vocab_size\": 18E944}", "config.json: a number that no machine holds"},
         Mistake{"NoObject", "[]", "config.json: not an object"},
         Mistake{"NoArchitecture", "{}", "config.json: model_type: is missing; known: llama"},
         Mistake{"UnknownArchitecture", R"({"model_type": "mamba"})",

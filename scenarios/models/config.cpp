@@ -191,6 +191,8 @@ Model read_config(std::string_view text, const std::string& file) {
     parsed = ConfigSection::Json::parse(text);
   } catch (const ConfigSection::Json::parse_error& error) {
     throw std::invalid_argument(file + ": byte " + std::to_string(error.byte) + ": this is no JSON");
+  } catch (const ConfigSection::Json::out_of_range&) {
+    throw std::invalid_argument(file + ": a number that no machine holds");
   }
   if (!parsed.is_object()) throw std::invalid_argument(file + ": not an object");
   return read_model(parsed, file);
