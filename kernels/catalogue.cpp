@@ -4,15 +4,22 @@
 #include <sstream>
 
 #include "harness/simt/host_launch.hpp"
+#include "kernels/append_rows.hpp"
 #include "kernels/checksum.hpp"
 #include "kernels/decode_attention.hpp"
 #include "kernels/decode_variants.hpp"
+#include "kernels/embedding.hpp"
+#include "kernels/gated_activation.hpp"
 #include "kernels/kv_append.hpp"
+#include "kernels/linear.hpp"
+#include "kernels/norm.hpp"
 #include "kernels/patch_embedding.hpp"
 #include "kernels/patch_merger.hpp"
 #include "kernels/prefill_attention.hpp"
 #include "kernels/reference_attention.hpp"
 #include "kernels/rope.hpp"
+#include "kernels/sampling.hpp"
+#include "kernels/shared_object_kernel.hpp"
 #include "kernels/vision_attention.hpp"
 
 namespace drought {
@@ -29,6 +36,13 @@ using AllKernels = Kernels<PrefillAttention,    //
                            PatchMerger,         //
                            Rope,                //
                            KvAppend,            //
+                           Linear,              //
+                           Norm,                //
+                           GatedActivation,     //
+                           Embedding,           //
+                           AppendRows,          //
+                           Sampling,            //
+                           SharedObjectKernel,  //
                            Checksum>;
 
 std::string text(bool value) { return value ? "true" : "false"; }
@@ -91,6 +105,12 @@ template struct HostBodies<RopeVariants>;
 template struct HostBodies<DecodeVariants>;
 template struct HostBodies<DecodeCombineVariants>;
 template struct HostBodies<KvAppendVariants>;
+template struct HostBodies<LinearVariants>;
+template struct HostBodies<NormVariants>;
+template struct HostBodies<ActivationVariants>;
+template struct HostBodies<EmbeddingVariants>;
+template struct HostBodies<AppendVariants>;
+template struct HostBodies<SamplingVariants>;
 template struct HostBodies<ChecksumVariants>;
 
 }  // namespace drought

@@ -16,6 +16,7 @@
 #include "scenarios/kernels/stray_read.hpp"
 #include "scenarios/legacy_pool/pool_attention.hpp"
 #include "scenarios/legacy_pool/pool_decode.hpp"
+#include "scenarios/models/model_step.hpp"
 #include "scenarios/reports/script.hpp"
 #include "scenarios/serving/shared_blocks.hpp"
 #include "scenarios/span_cover/span_map.hpp"
@@ -48,6 +49,7 @@ constexpr WorkloadEntry kWorkloads[] = {
     workload<SharedBlocks>("shared_blocks", "processes take, fill, read and drop blocks that they share"),
     workload<SingleKernel>("single_kernel",
                            "one kernel against its oracle on memory of the resource under test"),
+    workload<ModelStep>("model", "a model's image, prompt and decode steps, from its config.json"),
     workload<PoolAttention>("pool_attention", "decode attention on scratch of a pool that flushes under it"),
     workload<PoolDecode>("pool_decode", "llama.cpp's scratch of a growing context, replayed through a pool"),
     workload<Script>("script", "a list of steps: a report of running out of memory, re-enacted"),

@@ -11,11 +11,11 @@
 #include "harness/memory/bytes.hpp"
 #include "harness/scenario/run.hpp"
 #include "scenarios/auto_profile/agreement.hpp"
-#include "scenarios/auto_profile/model.hpp"
 #include "scenarios/auto_profile/server.hpp"
 #include "scenarios/auto_profile/sizing.hpp"
 #include "scenarios/auto_profile/vision_hold.hpp"
 #include "scenarios/catalogue.hpp"
+#include "scenarios/models/model.hpp"
 
 namespace drought {
 namespace {
@@ -120,16 +120,6 @@ TEST(AutoProfileSizing, ShrinksFivePercentRoundedDownAtAnySize) {
   EXPECT_LT(shrunk(std::numeric_limits<std::uint64_t>::max()), std::numeric_limits<std::uint64_t>::max());
 }
 
-TEST(AutoProfileModels, HaveTheirPublishedBytesPerTokenAndParameters) {
-  EXPECT_EQ(model_named("qwen2.5-vl-7b").cell_bytes(), 57'344u);
-  EXPECT_EQ(model_named("qwen3-vl-8b").cell_bytes(), 147'456u);
-  EXPECT_EQ(model_named("llama-3-8b").cell_bytes(), 131'072u);
-  // The language models alone, from their model cards: Qwen2.5-7B, Qwen3-8B, Llama-3-8B.
-  EXPECT_EQ(model_named("qwen2.5-vl-7b").parameters(), 7'615'616'512u);
-  EXPECT_EQ(model_named("qwen3-vl-8b").parameters(), 8'190'735'360u);
-  EXPECT_EQ(model_named("llama-3-8b").parameters(), 8'030'261'248u);
-}
-
 TEST(AutoProfileModels, DivideTheirCacheAmongRanksOrRefuse) {
   EXPECT_EQ(model_named("llama-3-8b").share_of(2).cell_bytes(), 65'536u);
   EXPECT_THROW((void)model_named("qwen2.5-vl-7b").share_of(8), std::invalid_argument);
@@ -137,10 +127,9 @@ TEST(AutoProfileModels, DivideTheirCacheAmongRanksOrRefuse) {
 }
 
 TEST(AutoProfileVision, HoldsWhatTheTowersWorstCaseTakes) {
-  const VisionTower& tower = vision_tower_named("qwen2.5-vl");
+  const VisionTower& tower = model_named("qwen2.5-vl-7b").vision;
   // 65,536 patches: pixels 147 MiB, hidden states 160, queries, keys and values 480, rotated in fp32 640.
   EXPECT_EQ(tower.activation_bytes(65'536), 147_MiB + 160_MiB + 480_MiB + 640_MiB);
-  EXPECT_THROW((void)vision_tower_named("no such tower"), std::invalid_argument);
 }
 
 TEST(AutoProfileErrors, ALackOfMemoryIsKnownInWhateverItIsWrapped) {

@@ -7,14 +7,26 @@
 #include <memory>
 #include <new>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "harness/simt/host_block.hpp"
 #include "harness/simt/kernel.hpp"
+#include "harness/simt/needs_library.hpp"
 #include "tests/plain_device.hpp"
 
 namespace drought {
+
+/// Why the kernel cannot run on this machine's lane; empty when it can.
+inline std::string missing_library(const Kernel& kernel, Lane lane) {
+  try {
+    if (const auto* const needs = dynamic_cast<const NeedsLibrary*>(&kernel)) needs->open_library(lane);
+  } catch (const MissingLibrary& missing) {
+    return missing.what();
+  }
+  return {};
+}
 
 class KernelMemory {
  public:

@@ -6,8 +6,8 @@
 
 #include <limits>
 
+#include "harness/gtest/armed_rig.hpp"
 #include "harness/memory/bytes.hpp"
-#include "tests/armed_rig.hpp"
 #include "tests/host_lane.hpp"
 
 namespace drought {

@@ -75,8 +75,7 @@ void file_length(const Source& source, std::vector<std::string>& complaints) {
 
 // Longer functions, each with its reason.
 const std::map<std::string, std::string> kLongFunctions{
-    {"harness/trace/pickle.cpp", "one case for each opcode"},
-};
+    {"harness/trace/pickle.cpp", "one case for each opcode"}};
 
 void line_length(const Source& source, std::vector<std::string>& complaints) {
   if (!source.is_cpp()) return;

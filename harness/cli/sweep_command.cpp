@@ -84,7 +84,8 @@ int sweep(const Arguments& arguments, const Catalogues& catalogues, const Hire& 
   if (left_out) std::cout << left_out << " were left out: mutants and scenarios of the other lane\n";
   if (!arguments.json.empty()) write_json(arguments.json, "sweep", options.seed, results);
   const auto good = [](const SweepResult& result) { return result.good(); };
-  if (results.empty()) return nothing_ran;
+  const auto skipped = [](const SweepResult& result) { return result.skipped; };
+  if (std::all_of(results.begin(), results.end(), skipped)) return nothing_ran;
   return std::all_of(results.begin(), results.end(), good) ? as_expected : something_failed;
 }
 

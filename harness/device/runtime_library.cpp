@@ -139,23 +139,6 @@ constexpr DroughtRuntime kRuntime{
     .error_name = error_name,
 };
 
-/// A file that is memory alone, with `bytes` in it. Throws std::system_error.
-int memory_file(const char* title, std::span<const char> bytes) {
-  const int file = ::memfd_create(title, MFD_CLOEXEC);
-  if (file < 0) throw std::system_error(errno, std::generic_category(), "memfd_create");
-  for (std::size_t written = 0; written < bytes.size();) {
-    const ssize_t count = ::write(file, bytes.data() + written, bytes.size() - written);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) {
-      const int error = errno;
-      ::close(file);
-      throw std::system_error(error, std::generic_category(), "write");
-    }
-    written += static_cast<std::size_t>(count);
-  }
-  return file;
-}
-
 std::string path_of(int file) { return "/proc/self/fd/" + std::to_string(file); }
 
 /// What the loader said last, less the path of the copy, which says nothing to anybody.
@@ -170,7 +153,7 @@ std::string loader_said(int file) {
 void load_standins() {
   static const bool loaded = [] {
     for (const std::span<const char> standin : {embedded_cudart_13(), embedded_cudart_12()}) {
-      const int file = memory_file("libcudart", standin);  // Kept open: its number names it for ever.
+      const int file = embedded_file("libcudart", standin);  // Kept open: its number names it for ever.
       void* const handle = ::dlopen(path_of(file).c_str(), RTLD_NOW | RTLD_GLOBAL);
       if (!handle) throw std::runtime_error("the stand-in for libcudart does not load: " + loader_said(file));
       void* const set = ::dlsym(handle, "drought_set_runtime");
@@ -185,7 +168,7 @@ constexpr off_t kLibraryBytesMax = off_t{1}
                                    << 30;  // PyTorch's largest is below; a copy takes as much memory.
 
 int copy_of(const std::string& path) {
-  if (path.empty()) return memory_file("example", embedded_example_allocator());
+  if (path.empty()) return embedded_file("example", embedded_example_allocator());
   const int original = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (original < 0)
     throw std::invalid_argument("cannot open library '" + path +
@@ -207,7 +190,7 @@ int copy_of(const std::string& path) {
     std::span<const char> bytes;
     ~Unmap() { ::munmap(const_cast<char*>(bytes.data()), bytes.size()); }
   } unmap{bytes};
-  return memory_file("library", bytes);
+  return embedded_file("library", bytes);
 }
 
 }  // namespace

@@ -78,7 +78,8 @@ class Fuzz {
     try {
       const Scenario scenario = parse_scenario(text, "drawn", catalogues_);
       const Counted counted = count_answer(do_order(count_order(scenario, run_, {})));
-      if (counted.verdict == Verdict::skipped) throw UserError(counted.why);
+      if (counted.verdict == Verdict::skipped || counted.verdict == Verdict::never_reached)
+        throw UserError(counted.why);
       if (counted.verdict != Verdict::survived) return Finding{counted.verdict, counted.why, {}};
       const std::vector<Blow> blows = blows_of(draft, counted.points);
       if (blows.empty()) return std::nullopt;

@@ -25,7 +25,8 @@ json to_json(const SweepResult& result) {
                         {"repeat", failure.repeat}});
   return {{"scenario", result.scenario}, {"points", result.points}, {"thinned", result.thinned},
           {"struck", result.struck},     {"sites", result.sites},   {"verdicts", result.verdicts},
-          {"failures", failures},        {"why", result.why},       {"wall_ms", result.wall_ms}};
+          {"failures", failures},        {"why", result.why},       {"skipped", result.skipped},
+          {"wall_ms", result.wall_ms}};
 }
 
 json to_json(const FuzzResult& result) {
@@ -130,8 +131,11 @@ void print_table(std::ostream& out, const std::vector<RunResult>& results) {
 }
 
 void print_line(std::ostream& out, const SweepResult& result) {
-  out << std::left << std::setw(14) << (result.good() ? "survived" : "failed") << result.scenario << "  "
-      << result.points << " points, " << result.struck << " strikes";
+  out << std::left << std::setw(14)
+      << (result.skipped  ? "skipped"
+          : result.good() ? "survived"
+                          : "failed")
+      << result.scenario << "  " << result.points << " points, " << result.struck << " strikes";
   if (result.thinned) out << ", " << result.thinned << " points thinned out";
   for (const auto& [verdict, count] : result.verdicts) out << ", " << verdict << ' ' << count;
   out << '\n';
@@ -154,7 +158,7 @@ void print_table(std::ostream& out, const std::vector<SweepResult>& results) {
   for (const SweepResult& result : results) {
     points += result.points;
     struck += result.struck;
-    failures += result.failures.size() + !result.why.empty();
+    failures += result.failures.size() + (!result.why.empty() && !result.skipped);
   }
   out << '\n'
       << results.size() << " scenarios, " << points << " points, " << struck << " strikes, " << failures

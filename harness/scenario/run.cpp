@@ -5,6 +5,7 @@
 
 #include "harness/diagnose/log_reader.hpp"
 #include "harness/scenario/workload.hpp"
+#include "harness/simt/needs_library.hpp"
 
 namespace drought {
 namespace {
@@ -163,6 +164,8 @@ Outcome run_body(Rig& rig, std::function<void()> body) {
     outcome = {Outcome::Kind::clean_error, error.what()};
   } catch (const UserError&) {
     throw;
+  } catch (const MissingLibrary&) {
+    throw;
   } catch (const std::exception& error) {
     outcome = {Outcome::Kind::crashed, error.what()};
   }
@@ -221,6 +224,10 @@ RunResult run_scenario(const Scenario& scenario, const Catalogues& catalogues, c
     result.outcome = never_began(scenario, error.what(), result);
   } catch (const DeviceError& error) {
     result.outcome = never_began(scenario, error.what(), result);
+  } catch (const MissingLibrary& missing) {
+    result.verdict = Verdict::skipped;
+    result.why = missing.what();
+    return result;
   }
   result.checks = finish_checks(catalogues, record, result.outcome);
   result.attempts = record.attempts.size();

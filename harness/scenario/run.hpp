@@ -49,7 +49,8 @@ Diagnosis diagnose_run(const std::vector<std::string>& decisions, const Outcome&
 
 /// Runs `body` as the process "workload" of `rig`, and whatever processes it starts, to their end.
 Outcome run_body(Rig& rig, std::function<void()> body);
-/// The same with the workload of `scenario`.
+/// The same with the workload of `scenario`. Throws UserError, or MissingLibrary when a kernel needs one that
+/// is not on this machine.
 Outcome run_workload(const Scenario& scenario, Rig& rig);
 
 /// Whether an error has ended a context of the rig. What the run never waited for may have done so.
@@ -62,7 +63,8 @@ std::vector<CheckResult> finish_checks(const Catalogues& catalogues, const Recor
 /// An error from a strike that nobody returned, retried or recorded as a fallback; empty when none was.
 std::string swallowed_error(const Record& record, const Outcome& outcome);
 
-/// Throws UserError for a mistake in the scenario that only shows when it runs.
+/// Throws UserError for a mistake in the scenario that only shows when it runs. A library that is not here
+/// makes the verdict `skipped`.
 RunResult run_scenario(const Scenario& scenario, const Catalogues& catalogues, const RunOptions& options);
 
 /// "--device cuda --seed 7", as far as they are not the defaults.

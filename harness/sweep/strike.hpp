@@ -47,7 +47,8 @@ struct CountAsked {
   bool unique_stacks = false;  ///< Only the first point from each call stack.
 };
 struct Counted {
-  Verdict verdict = Verdict::survived;  ///< skipped: the rig cannot be made.
+  /// never_reached: the rig cannot be made; skipped: a library that the run needs is not on this machine.
+  Verdict verdict = Verdict::survived;
   std::string why;  ///< Set when the run fails by itself, so that a sweep would say nothing.
   Footprint footprint;
   std::vector<SweepPoint> points;

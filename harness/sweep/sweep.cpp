@@ -68,9 +68,10 @@ class Sweep {
   void give_up(const Counted& counted) {
     const std::string how = counted.verdict == Verdict::hung      ? "hangs: "
                             : counted.verdict == Verdict::crashed ? "crashes: "
-                            : counted.verdict == Verdict::skipped ? "cannot begin: "
+                            : counted.verdict == Verdict::never_reached ? "cannot begin: "
                                                                   : "fails ";
-    result_.why = "the unswept run " + how + counted.why;
+    result_.skipped = counted.verdict == Verdict::skipped;
+    result_.why = result_.skipped ? counted.why : "the unswept run " + how + counted.why;
     end();
   }
 

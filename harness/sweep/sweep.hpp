@@ -52,8 +52,9 @@ struct SweepResult {
   std::map<std::string, std::uint64_t> verdicts;  ///< never_reached among them: calls that never came again.
   std::vector<SweepFailure> failures;             ///< The first 1,000, in the order of the calls.
   double wall_ms = 0;                             ///< Of all its struck runs.
-  std::string why;  ///< Set when the sweep itself could not be: the unswept run fails, nothing struck.
-  bool good() const { return failures.empty() && why.empty(); }
+  std::string why;       ///< Set when the sweep itself could not be: the unswept run fails, nothing struck.
+  bool skipped = false;  ///< It could not be because of a library that is not on this machine.
+  bool good() const { return skipped || (failures.empty() && why.empty()); }
 };
 
 /// Sweeps the scenarios through `workforce`, each result handed to `each` in the order of the scenarios as

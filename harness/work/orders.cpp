@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "harness/report/result_json.hpp"
+#include "harness/simt/needs_library.hpp"
 #include "harness/work/crew.hpp"
 
 namespace drought {
@@ -63,8 +64,11 @@ Deed do_count(const Scenario& scenario, const Catalogues& catalogues, const RunO
     counted = count_points(scenario, catalogues, options, asked, deed.leaves);
   } catch (const UserError&) {
     throw;
-  } catch (const std::exception& never_began) {
+  } catch (const MissingLibrary& missing) {
     counted.verdict = Verdict::skipped;
+    counted.why = missing.what();
+  } catch (const std::exception& never_began) {
+    counted.verdict = Verdict::never_reached;
     counted.why = never_began.what();
   }
   json points = json::array();

@@ -3,17 +3,12 @@
 #include <stdexcept>
 
 #include "scenarios/device_calls.hpp"
+#include "scenarios/digest.hpp"
 
 namespace drought {
 namespace {
 
 constexpr std::uint8_t kPoison = 0xFF;  // Every IEEE format reads it as NaN.
-
-std::uint64_t digest_of(std::uint64_t hash, std::span<const std::byte> bytes) {
-  // FNV-1a (Fowler, Noll, Vo), 64 bit.
-  for (const std::byte byte : bytes) hash = (hash ^ static_cast<std::uint8_t>(byte)) * 0x100000001b3u;
-  return hash;
-}
 
 }  // namespace
 
@@ -94,8 +89,8 @@ std::uint64_t AttentionPass::verify(std::string_view what) {
   if (!rig_.full()) return 0;
   const Comparison comparison = kernel_->compare(views);
   rig_.record().comparisons.push_back({std::string(what), comparison.within, comparison.text});
-  std::uint64_t digest = 0xcbf29ce484222325u;
-  for (const std::vector<std::byte>& output : outputs) digest = digest_of(digest, output);
+  std::uint64_t digest = kDigestStart;
+  for (const std::vector<std::byte>& output : outputs) digest = digest_of(output, digest);
   return digest;
 }
 

@@ -229,7 +229,8 @@ AutoProfile::AutoProfile(Options options)
   if (options_.retries > 100) refuse("retries is over 100");
   if (!(options_.mem_fraction > 0 && options_.mem_fraction <= 1))
     refuse("mem_fraction must be above 0 and at most 1");
-  if (!options_.visual.empty()) (void)vision_tower_named(options_.visual);
+  if (!options_.visual.empty() && model_named(options_.visual).vision.layers == 0)
+    refuse("visual: " + options_.visual + " has no vision tower");
 }
 
 void AutoProfile::run(Rig& rig) {
@@ -242,8 +243,8 @@ void AutoProfile::run(Rig& rig) {
   }
   std::optional<VisionHold> hold;
   if (!options_.visual.empty()) {
-    const VisionTower& tower = vision_tower_named(options_.visual);
-    const std::size_t held_bytes = tower.weight_bytes() + tower.activation_bytes(options_.visual_patches);
+    const VisionTower& tower = model_named(options_.visual).vision;
+    const std::size_t held_bytes = 2 * tower.parameters() + tower.activation_bytes(options_.visual_patches);
     rig.decide("visual_bytes", held_bytes);
     hold.emplace(rig.device(), held_bytes);
   }

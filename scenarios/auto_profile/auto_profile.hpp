@@ -14,8 +14,8 @@
 
 #include "harness/memory/bytes.hpp"
 #include "harness/scenario/workload.hpp"
-#include "scenarios/auto_profile/model.hpp"
 #include "scenarios/auto_profile/server.hpp"
+#include "scenarios/models/model.hpp"
 
 namespace drought {
 
@@ -33,7 +33,7 @@ class AutoProfile final : public Workload {
     std::size_t canary_bytes = 256_MiB;
     std::uint64_t max_total_tokens = 0;    ///< Not 0: this size, without a probe or a rebuild.
     std::size_t load_transient_bytes = 0;  ///< Lives beside the weights while they are loaded.
-    std::string visual;                    ///< A vision tower that is served by another process; "": none.
+    std::string visual;                    ///< A model whose tower another process serves; "": none.
     std::size_t visual_patches = 65536;    ///< Of its worst case: 16,384 tokens of 4 patches.
     std::string bug = "none";
     static constexpr auto keys() {

@@ -13,7 +13,7 @@
 
 #include "harness/memory/buffer.hpp"
 #include "harness/scenario/rig.hpp"
-#include "scenarios/auto_profile/model.hpp"
+#include "scenarios/models/model.hpp"
 
 namespace drought {
 

@@ -18,8 +18,8 @@
 #include "harness/scenario/workload.hpp"
 #include "scenarios/auto_profile/attention_pass.hpp"
 #include "scenarios/auto_profile/kv_cache.hpp"
-#include "scenarios/auto_profile/model.hpp"
 #include "scenarios/auto_profile/peak_meter.hpp"
+#include "scenarios/models/model.hpp"
 
 namespace drought {
 

@@ -2,24 +2,21 @@
 
 #include <stdexcept>
 
+#include "harness/simt/needs_library.hpp"
 #include "scenarios/device_calls.hpp"
+#include "scenarios/digest.hpp"
 
 namespace drought {
 namespace {
 
 constexpr std::uint8_t kPoison = 0xFF;  // Every IEEE format reads it as NaN.
 
-std::uint64_t digest_of(const std::vector<std::byte>& bytes) {
-  // FNV-1a (Fowler, Noll, Vo), 64 bit.
-  std::uint64_t hash = 0xcbf29ce484222325u;
-  for (const std::byte byte : bytes) hash = (hash ^ static_cast<std::uint8_t>(byte)) * 0x100000001b3u;
-  return hash;
-}
-
 }  // namespace
 
 KernelCall::KernelCall(Rig& rig, const Kernel& kernel, Where where, const Given& given)
     : rig_(rig), kernel_(kernel), where_(where), plan_(kernel.plan()), host_(plan_.size()) {
+  if (const auto* const needs = dynamic_cast<const NeedsLibrary*>(&kernel); needs && rig.full())
+    needs->open_library(rig.device(where_.rank).lane());
   Resource& memory = where_.memory ? *where_.memory : rig_.memory(where_.rank);
   for (const Part& part : plan_) {
     const auto found = given.find(part.name);

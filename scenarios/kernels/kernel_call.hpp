@@ -25,7 +25,8 @@ class KernelCall {
   using Given = std::map<std::string_view, void*>;
 
   /// Allocates every part that is not given, each under its own name as tag. `kernel` outlives this.
-  /// Throws what the resource throws; what was allocated by then is given back.
+  /// Throws what the resource throws; what was allocated by then is given back. MissingLibrary when the
+  /// kernel is to run and needs a library that is not here.
   KernelCall(Rig& rig, const Kernel& kernel, Where where, const Given& given = {});
 
   /// Uploads the inputs drawn from `seed` and poisons outputs and workspaces. Throws DeviceError.

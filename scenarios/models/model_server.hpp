@@ -1,0 +1,91 @@
+// One life of a model on a rig: load, encode, prefill, decode, verify, tear down. What the workload runs.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "scenarios/captured_graph.hpp"
+#include "scenarios/models/cache.hpp"
+#include "scenarios/models/decoder.hpp"
+#include "scenarios/models/model_step.hpp"
+#include "scenarios/models/weights.hpp"
+
+namespace drought {
+
+template <typename Number>
+std::span<const std::byte> bytes_of(const std::vector<Number>& numbers) {
+  return std::as_bytes(std::span(numbers));
+}
+
+/// Small inputs of a program, on the device: each uploaded as it is made, or again before another run.
+class ProgramInputs {
+ public:
+  ProgramInputs(Rig& rig, PeakMeter& meter, Stream stream) : rig_(rig), meter_(meter), stream_(stream) {}
+
+  /// Allocates, uploads and hands out. Payload is left out in shapes work. Throws what the resource throws.
+  Program::Value add(Program& program, std::string_view tag, std::span<const std::byte> content,
+                     bool payload = false);
+  /// Uploads to the input with number `index`, in the order of add().
+  void upload(std::size_t index, std::span<const std::byte> content);
+
+ private:
+  Rig& rig_;
+  PeakMeter& meter_;
+  const Stream stream_;
+  std::vector<Buffer> buffers_;
+};
+
+class ModelServer {
+ public:
+  /// All of them outlive this.
+  ModelServer(Rig& rig, const Model& model, const ModelStep::Options& options);
+  ~ModelServer();
+
+  void load();
+  void encode_image();
+  /// Runs each sequence's prompt; the first one's twice, to compare bits.
+  void prefill();
+  void decode();
+  /// Full work: each sequence's last decode against a prefill of all its tokens.
+  void verify();
+  static std::vector<Tag> tags();
+
+ private:
+  /// One decode batch size: its program, its inputs and its graph.
+  struct DecodeBatch;
+
+  struct Result {
+    std::vector<float> logits;  ///< [rows][vocab]; empty in shapes work.
+    std::vector<std::int32_t> tokens;
+  };
+
+  Result run_prompt(std::size_t sequence, std::size_t tokens, bool judges);
+  Result read(void* logits, void* tokens, std::size_t rows);
+  DecodeBatch& batch_of(std::size_t size);
+  Result run_decode(DecodeBatch& batch, std::uint64_t draw);
+  void upload(DecodeBatch& batch, std::uint64_t draw);
+  void compare_bits(const std::string& what, const Result& expected, const Result& got);
+  DecoderOptions decoder_options() const;
+  std::vector<float> draws(std::size_t count, std::uint64_t draw) const;
+  std::size_t image_tokens() const;
+  void note_peak(const char* what, std::size_t base_bytes);
+
+  Rig& rig_;
+  const Model& model_;
+  const ModelStep::Options& options_;
+  PeakMeter meter_;
+  std::optional<Weights> weights_, tower_;
+  std::optional<SequenceCache> cache_;
+  std::vector<Buffer> image_;                      ///< Tokens of the image, and those of the tower's taps.
+  std::vector<std::vector<std::int32_t>> tokens_;  ///< Of each sequence, prompt and generated.
+  std::vector<std::vector<float>> last_logits_;    ///< Of each sequence's last decode.
+  std::vector<std::unique_ptr<DecodeBatch>> batches_;
+  const Streams streams_;  ///< One of its own where graphs are captured: the default stream cannot be.
+  const Stream stream_;
+};
+
+}  // namespace drought
