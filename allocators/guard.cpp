@@ -98,7 +98,11 @@ void Guard::take_addresses(Guarded& made) {
 void Guard::open(Guarded& made) {
   void* const at = as_pointer(made.mapping);
   Status status = device_.mem_map(at, made.mapped_bytes, 0, made.handle);
-  if (status != Status::success) refuse(made.request, status, "cuMemMap");
+  if (status != Status::success) {
+    // It may have been mapped all the same, and a range with a mapping in it cannot be freed.
+    if (device_.mem_unmap(at, made.mapped_bytes) != Status::success) (void)device_.take_last_error();
+    refuse(made.request, status, "cuMemMap");
+  }
   made.is_open = true;
   status = device_.mem_set_access(at, made.mapped_bytes, Protection::read_write);
   if (status != Status::success) refuse(made.request, status, "cuMemSetAccess");

@@ -22,7 +22,7 @@ class BlockServer {
         waiting_(processes) {}
   /// An error is being thrown already, or finish() has waited.
   ~BlockServer() {
-    if (!finished_) (void)rig_.device().synchronize();
+    if (!finished_ && !rig_.scheduler().hung()) (void)rig_.device().synchronize();
     for (Slot& slot : slots_)
       if (slot.data) give_back(slot);
   }
@@ -49,7 +49,7 @@ class BlockServer {
       Slot& slot = slots_[step.slot];
       if (step.verb == SharedBlocks::Step::Verb::take) {
         if (!slot.data && !slot.taken) take(process, slot, step.number << 20);
-      } else if (!slot.data) {
+      } else if (!slot.data || (slot.broken && step.verb != SharedBlocks::Step::Verb::drop)) {
         continue;
       } else if (step.verb == SharedBlocks::Step::Verb::fill) {
         fill(process, slot, static_cast<std::uint8_t>(step.number));
@@ -78,6 +78,7 @@ class BlockServer {
     std::size_t uses = 0, waited = 0;  ///< Queued so far, and how many of them were waited for.
     std::uint8_t value = 0;
     bool filled = false;
+    bool broken = false;  ///< Nobody can tell when its queued work is over: it is only freed.
   };
 
   /// One process at a time asks the allocator: none of them is made for more.
@@ -97,8 +98,6 @@ class BlockServer {
   bool has_room(std::size_t bytes) const {
     return bytes <= budget_bytes_ && charged_ <= budget_bytes_ - bytes;
   }
-  /// Nobody but waiters is left: nothing will ever be given back.
-  bool nobody_frees() const { return waiters_ == active_; }
 
   void wake() {
     for (std::size_t i = 0; i < waiting_.size(); ++i) waiting_[i] = false;
@@ -107,23 +106,22 @@ class BlockServer {
   /// Until there is room or nobody will make any. false: the latter.
   bool wait_for_room(std::size_t process, std::size_t bytes) {
     while (!has_room(bytes)) {
+      // Nobody but waiters is left: nothing will ever be given back.
+      if (waiters_ + 1 == active_) {
+        wake();
+        return false;
+      }
       if (bug_ == SharedBlocks::Bug::lost_wake_up) {
         MemInfo info;
         must(rig_.device().mem_info(info), "cudaMemGetInfo");  // Logged, say; a switch happens here.
       }
-      ++waiters_;
+      struct Waiter {
+        std::size_t& count;
+        explicit Waiter(std::size_t& waiters) : count(waiters) { ++count; }
+        ~Waiter() { --count; }
+      } const waiter(waiters_);
       waiting_[process] = true;
-      const bool nobody = nobody_frees();
-      if (nobody) wake();
-      if (!nobody) try {
-          rig_.scheduler().wait_until("room in the budget", [&] { return !waiting_[process]; });
-        } catch (...) {
-          --waiters_;
-          throw;
-        }
-      const bool last = nobody || nobody_frees();
-      --waiters_;
-      if (last && !has_room(bytes)) return false;
+      rig_.scheduler().wait_until("room in the budget", [&] { return !waiting_[process]; });
     }
     return true;
   }
@@ -163,6 +161,7 @@ class BlockServer {
     try {
       // One after the other: an event marks one place in one stream.
       rig_.scheduler().wait_until("the slot's user", [&] { return slot.users == 0; });
+      if (slot.broken) throw DeviceError(Status::not_ready, "a slot that another process has broken");
       ++slot.users;
       struct Over {
         Slot& slot;
@@ -176,7 +175,7 @@ class BlockServer {
         must(device.event_record(slot.last, stream), "cudaEventRecord");
       } catch (...) {
         // What is queued has no event that others could wait for, so it is waited for here.
-        (void)device.stream_synchronize(stream);
+        slot.broken = device.stream_synchronize(stream) != Status::success;
         throw;
       }
     } catch (...) {
