@@ -109,6 +109,25 @@ TEST(JUnit, ReplacesWhatXmlCannotSay) {
   EXPECT_EQ(message_read_back("\xF4\x90\x80\x80").find(replaced), 0u) << "past U+10FFFF";
 }
 
+TEST(JUnit, SaysOfASweepItsFirstFailureAndWhatWasSkipped) {
+  SweepResult survived{.scenario = "a/good.toml"}, failed{.scenario = "a/bad.toml"},
+      skipped{.scenario = "b.toml"};
+  failed.failures = {{7, Site::cudaMalloc, Verdict::leaked, "first", "drought sweep a/bad.toml --point 7"},
+                     {9, Site::cudaFree, Verdict::hung, "second", ""}};
+  skipped.skipped = true;
+  skipped.why = "libcublas.so cannot be opened";
+  const auto cases = junit_cases(std::vector{survived, failed, skipped});
+  ASSERT_EQ(cases.size(), 3u);
+  EXPECT_EQ(cases[0].end, JUnitCase::End::passed);
+  EXPECT_EQ(cases[0].group, "a");
+  EXPECT_EQ(cases[1].end, JUnitCase::End::failed);
+  EXPECT_EQ(cases[1].kind, "leaked");
+  EXPECT_EQ(cases[1].message, "first");
+  EXPECT_EQ(cases[1].repeat, "drought sweep a/bad.toml --point 7");
+  EXPECT_EQ(cases[2].end, JUnitCase::End::skipped);
+  EXPECT_EQ(cases[2].message, "libcublas.so cannot be opened");
+}
+
 TEST(JUnit, IsWrittenByARunWithTheVerdictAndTheCommandThatRepeatsIt) {
   const Folder folder;
   const std::string good = "title = 'good'\n[workload]\nkind = 'churn'\nallocations = 5\n";

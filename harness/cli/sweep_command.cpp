@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "harness/cli/commands.hpp"
+#include "harness/report/junit.hpp"
 #include "harness/report/report.hpp"
 #include "harness/sweep/sweep.hpp"
 
@@ -12,7 +13,7 @@ namespace {
 
 struct Arguments {
   std::vector<std::string> paths;
-  std::string filter = "*", json, shard, journal;
+  std::string filter = "*", json, junit, shard, journal;
   Lanes lanes;
   bool once = false, forever = false;
   SweepOptions sweep;
@@ -83,6 +84,7 @@ int sweep(const Arguments& arguments, const Catalogues& catalogues, const Hire& 
   print_table(std::cout, results);
   if (left_out) std::cout << left_out << " were left out: mutants and scenarios of the other lane\n";
   if (!arguments.json.empty()) write_json(arguments.json, "sweep", options.seed, results);
+  if (!arguments.junit.empty()) write_junit(arguments.junit, "drought sweep", junit_cases(results));
   const auto good = [](const SweepResult& result) { return result.good(); };
   const auto skipped = [](const SweepResult& result) { return result.skipped; };
   if (std::all_of(results.begin(), results.end(), skipped)) return nothing_ran;
@@ -126,6 +128,7 @@ Chosen add_sweep_command(CLI::App& app, const Catalogues& catalogues, const Hire
   arguments->lanes.add_to(*command);
   command->add_option("--filter", arguments->filter, "Only files whose path matches this glob");
   command->add_option("--json", arguments->json, "Writes the results to this file");
+  command->add_option("--junit", arguments->junit, "Writes the results to this file as JUnit's XML");
   return [arguments, &catalogues, &hire] { return sweep(*arguments, catalogues, hire); };
 }
 

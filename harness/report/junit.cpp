@@ -77,20 +77,43 @@ std::string element(const JUnitCase& one) {
          escaped(one.message + "\nrepeat: " + one.repeat) + "</failure>\n  </testcase>\n";
 }
 
+JUnitCase case_of(const std::string& scenario, double wall_ms) {
+  JUnitCase one;
+  one.name = scenario;
+  one.group = scenario.substr(0, std::min(scenario.rfind('/'), scenario.size()));
+  one.wall_ms = wall_ms;
+  return one;
+}
+
 }  // namespace
 
 std::vector<JUnitCase> junit_cases(const std::vector<RunResult>& results) {
   std::vector<JUnitCase> cases;
   for (const RunResult& result : results) {
-    JUnitCase one;
-    one.name = result.scenario;
-    one.group = result.scenario.substr(0, std::min(result.scenario.rfind('/'), result.scenario.size()));
+    JUnitCase one = case_of(result.scenario, result.wall_ms);
     if (result.verdict == Verdict::skipped) one.end = JUnitCase::End::skipped;
     if (!is_good(result.verdict)) one.end = JUnitCase::End::failed;
     one.kind = name(result.verdict);
     one.message = result.why;
     one.repeat = result.repeat;
-    one.wall_ms = result.wall_ms;
+    cases.push_back(std::move(one));
+  }
+  return cases;
+}
+
+std::vector<JUnitCase> junit_cases(const std::vector<SweepResult>& results) {
+  std::vector<JUnitCase> cases;
+  for (const SweepResult& result : results) {
+    JUnitCase one = case_of(result.scenario, result.wall_ms);
+    if (result.skipped) one.end = JUnitCase::End::skipped;
+    if (!result.good()) one.end = JUnitCase::End::failed;
+    one.kind = name(Verdict::failed);
+    one.message = result.why;
+    if (!result.failures.empty()) {
+      one.kind = name(result.failures.front().verdict);
+      one.message = result.failures.front().message;
+      one.repeat = result.failures.front().repeat;
+    }
     cases.push_back(std::move(one));
   }
   return cases;

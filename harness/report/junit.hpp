@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "harness/scenario/run.hpp"
+#include "harness/sweep/sweep.hpp"
 
 namespace drought {
 
@@ -22,6 +23,8 @@ struct JUnitCase {
 };
 
 std::vector<JUnitCase> junit_cases(const std::vector<RunResult>& results);
+/// A case for each scenario; of a failed one the first failure.
+std::vector<JUnitCase> junit_cases(const std::vector<SweepResult>& results);
 
 /// One <testsuite> called `suite`. Well-formed whatever the texts hold: what XML cannot say, a control
 /// character or a byte that is no UTF-8, becomes U+FFFD.
