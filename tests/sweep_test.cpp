@@ -89,6 +89,24 @@ class ComputesOtherwiseAfterARetry final : public Workload {
   }
 };
 
+/// Tries again with success, and then fails for want of what it charged twice.
+class ChargesTwiceAfterARetry final : public Workload {
+ public:
+  void run(Rig& rig) override {
+    for (std::size_t attempt = 1; attempt <= 2; ++attempt) {
+      AttemptScope scope(rig, {.what = "block", .number = attempt, .cap = 2, .size = 3 - attempt});
+      try {
+        const Buffer block(rig.memory(), of("block"));
+        scope.succeeded();
+        if (attempt == 2) throw OutOfMemory(of("charged twice"));
+        return;
+      } catch (const OutOfMemory& refusal) {
+        if (attempt == 2) throw;
+      }
+    }
+  }
+};
+
 /// Lets an exception of no documented kind out.
 class Crashes final : public Workload {
  public:
@@ -128,6 +146,7 @@ const TestCatalogues& with_defects() {
       workload_line<FallsBack>("falls_back"),
       workload_line<RetriesForEver>("retries_for_ever"),
       workload_line<ComputesOtherwiseAfterARetry>("computes_otherwise"),
+      workload_line<ChargesTwiceAfterARetry>("charges_twice"),
       workload_line<Crashes>("crashes"),
       {"remembers_a_failure", "a test's own",
        [](const Table&) -> std::unique_ptr<Workload> {
@@ -222,16 +241,17 @@ TEST_P(SweptDefect, IsReportedAsWhatItIsWithTheCommandThatRepeatsIt) {
   EXPECT_FALSE(result.good());
 }
 
-INSTANTIATE_TEST_SUITE_P(Each, SweptDefect,
-                         testing::Values(Defect{"leaks_on_its_error_path", Verdict::leaked, "'lost'"},
-                                         Defect{"swallows_an_error", Verdict::swallowed, "cudaMemset",
-                                                "cudaMemset"},
-                                         Defect{"retries_for_ever", Verdict::hung, "steps_max"},
-                                         Defect{"computes_otherwise", Verdict::failed,
-                                                "neither an error nor the unswept run's outputs"},
-                                         Defect{"crashes", Verdict::crashed, "no plan B"},
-                                         Defect{"remembers_a_failure", Verdict::failed, "after healing"}),
-                         [](const auto& info) { return std::string(info.param.workload); });
+INSTANTIATE_TEST_SUITE_P(
+    Each, SweptDefect,
+    testing::Values(Defect{"leaks_on_its_error_path", Verdict::leaked, "'lost'"},
+                    Defect{"swallows_an_error", Verdict::swallowed, "cudaMemset", "cudaMemset"},
+                    Defect{"retries_for_ever", Verdict::hung, "steps_max"},
+                    Defect{"computes_otherwise", Verdict::failed,
+                           "neither an error nor the unswept run's outputs"},
+                    Defect{"charges_twice", Verdict::failed, "was retried with success, and yet"},
+                    Defect{"crashes", Verdict::crashed, "no plan B"},
+                    Defect{"remembers_a_failure", Verdict::failed, "after healing"}),
+    [](const auto& info) { return std::string(info.param.workload); });
 
 TEST(Sweep, RefusesToSweepARunThatFailsUnswept) {
   class Leaks final : public Workload {
@@ -268,22 +288,6 @@ TEST(Run, TakesADifferentOutcomeMessageOrNumberOfAttemptsForAFailure) {
   EXPECT_EQ(verdict("[expect]\ndecisions = ['target=5']"), Verdict::failed);
   EXPECT_EQ(verdict("[expect]\nchecks = ['span_cover']"), Verdict::failed) << "a check that judged nothing";
   EXPECT_EQ(verdict("[expect]\ncaught_by = 'accounting'"), Verdict::failed) << "a mutant that nothing caught";
-}
-
-TEST(Run, CallsAMutantCaughtOnlyWhenItFailsTheNamedCheckAndNoOther) {
-  class Leaks final : public Workload {
-   public:
-    void run(Rig& rig) override { (void)rig.memory().allocate(of("never freed")); }
-  };
-  const TestCatalogues catalogues({workload_line<Leaks>("leaks")});
-  const auto verdict = [&](const std::string& check) {
-    return run_scenario(scenario_of("[workload]\nkind = 'leaks'\n[expect]\ncaught_by = '" + check + "'",
-                                    catalogues.catalogues()),
-                        catalogues.catalogues(), {})
-        .verdict;
-  };
-  EXPECT_EQ(verdict("accounting"), Verdict::caught);
-  EXPECT_EQ(verdict("teardown"), Verdict::failed);
 }
 
 }  // namespace

@@ -24,5 +24,21 @@ TEST(Run, SkipsAScenarioOfTheOtherLaneAloud) {
   EXPECT_EQ(result.why, "cuda lane only");
 }
 
+TEST(Run, CallsAMutantCaughtOnlyWhenItFailsTheNamedCheckAndNoOther) {
+  class Leaks final : public Workload {
+   public:
+    void run(Rig& rig) override { (void)rig.memory().allocate({.bytes = 1_MiB, .tag = "never freed"}); }
+  };
+  const TestCatalogues catalogues({workload_line<Leaks>("leaks")});
+  const auto verdict = [&](const std::string& check) {
+    return run_scenario(scenario_of("[workload]\nkind = 'leaks'\n[expect]\ncaught_by = '" + check + "'",
+                                    catalogues.catalogues()),
+                        catalogues.catalogues(), {})
+        .verdict;
+  };
+  EXPECT_EQ(verdict("accounting"), Verdict::caught);
+  EXPECT_EQ(verdict("teardown"), Verdict::failed);
+}
+
 }  // namespace
 }  // namespace drought

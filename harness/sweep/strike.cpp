@@ -41,6 +41,14 @@ Verdict verdict_of(const std::string& failing) {
   return leak ? Verdict::leaked : Verdict::failed;
 }
 
+/// Whether one call was struck and the attempt that made up for it was the last to be made: whoever allows
+/// itself a retry promises the right answer then.
+bool retry_succeeded(const Record& record) {
+  if (record.strikes.size() != 1 || !record.strikes.front().retried || record.attempts.empty()) return false;
+  const Attempt& last = record.attempts.back();
+  return last.number > 1 && last.end == Attempt::End::succeeded;
+}
+
 ArmedFault armed(const Catalogues& catalogues, const Blow& blow) {
   Trigger::Options when;
   when.site = name(blow.site);
@@ -111,7 +119,9 @@ class StruckRun {
     const bool ended_in_error =
         swept.outcome.kind == Outcome::Kind::clean_error || swept.outcome.kind == Outcome::Kind::fatal;
     if (!ended_in_error && swept.footprint != unswept && record.fallbacks.empty())
-      say(Verdict::failed, "neither an error nor the unswept run's outputs");
+      return say(Verdict::failed, "neither an error nor the unswept run's outputs");
+    if (ended_in_error && swept.footprint.outcome != unswept.outcome && retry_succeeded(record))
+      say(Verdict::failed, "the one strike was retried with success, and yet: " + swept.outcome.message);
   }
 
   /// Question 3: the same workload again on the same rig, with nothing armed. A context that an error has

@@ -17,6 +17,7 @@ using Token = KvSequences::Token;
 struct Waiting {
   std::vector<Token> tokens;
   std::size_t tokens_end = 0;  ///< It finishes at this length.
+  bool again = false;  ///< It was preempted; what forked once does not fork again.
 };
 struct Running {
   Id id = 0;
@@ -89,9 +90,10 @@ class Server {
       }
       cached_tokens_ += started.cached_tokens;
       running_.push_back({started.id, waiting_.front().tokens_end});
+      const bool again = waiting_.front().again;
       waiting_.pop_front();
       const bool forks = options_.fork_one_in != 0 && random_.below(options_.fork_one_in) == 0;
-      if (!forks || running_.size() >= options_.running_max) continue;
+      if (!forks || again || running_.size() >= options_.running_max) continue;
       const std::size_t end = cache_.sequences().tokens(started.id).size() + 1;
       running_.push_back({cache_.sequences().fork(started.id), end + random_.below(options_.new_tokens_max)});
       ++forks_;
@@ -109,7 +111,7 @@ class Server {
         if (running_.size() == 1) throw;
       }
       const Running last = running_.back();
-      waiting_.push_front({cache_.sequences().tokens(last.id), last.tokens_end});
+      waiting_.push_front({cache_.sequences().tokens(last.id), last.tokens_end, true});
       cache_.sequences().finish(last.id);
       running_.pop_back();
       ++preemptions_;
