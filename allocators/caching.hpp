@@ -14,8 +14,10 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "allocators/caching_expandable.hpp"
@@ -34,6 +36,7 @@ class Caching final : public Resource,
                       public RecordsStreams,
                       public Pools,
                       public Resumes,
+                      public FallsBack,
                       public LogsDecisions,
                       public ListsFreeBlocks {
  public:
@@ -79,6 +82,9 @@ class Caching final : public Resource,
   std::size_t reserved_bytes() const override { return reserved_bytes_; }
 
   void record_stream(void* block, Stream stream) override;
+  std::string_view take_fallback() noexcept override {
+    return std::exchange(fell_back_, false) ? "a free without an event waits for the device" : "";
+  }
   void create_pool(PoolId id, Kind kind) override;
   void release_pool(PoolId id) override;
   void begin_allocate_to_pool(PoolId id, Includes includes, Scope scope) override;
@@ -191,6 +197,7 @@ class Caching final : public Resource,
   std::map<Stream, std::deque<Pending>> pending_;                  // One queue per using stream.
   std::vector<CachedBlock*> deferred_;                             // Freed in a capture, to be fenced after.
   std::vector<Event> idle_events_;
+  bool fell_back_ = false;              // Since it was last asked.
   std::vector<CachedBlock*> unfenced_;  // No event could be recorded: they wait for the whole device.
 };
 

@@ -64,6 +64,7 @@ void Caching::fence(CachedBlock* block) noexcept {
   uses_.erase(uses);
   if (is_fenced) return;
   unfenced_.push_back(block);
+  fell_back_ = true;
   (void)device_.take_last_error();  // The wait takes care of it, so the next call need not mind it.
 }
 

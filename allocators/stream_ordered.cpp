@@ -59,6 +59,7 @@ void StreamOrdered::deallocate(void* block, Request request) noexcept {
   lent_.erase(found);
   bool is_ordered = true;
   for (const Stream used_on : lent.other_uses) is_ordered = order_after(lent.stream, used_on) && is_ordered;
+  fell_back_ = fell_back_ || !is_ordered;
   if (!is_ordered && device_.synchronize() != Status::success) {
     // Nothing says when the uses end, so the block can never be lent again.
     ++refused_frees_;

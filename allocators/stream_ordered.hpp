@@ -11,7 +11,9 @@
 #include <algorithm>
 #include <cstdint>
 #include <stdexcept>
+#include <string_view>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "harness/device/device.hpp"
@@ -22,7 +24,7 @@
 
 namespace drought {
 
-class StreamOrdered final : public Resource, public Trims, public RecordsStreams {
+class StreamOrdered final : public Resource, public Trims, public RecordsStreams, public FallsBack {
  public:
   struct Options {
     std::size_t release_threshold_bytes = 0;
@@ -50,6 +52,9 @@ class StreamOrdered final : public Resource, public Trims, public RecordsStreams
 
   /// Blocks that deallocate did not know and left alone, and frees that the device refused.
   std::size_t refused_frees() const { return refused_frees_; }
+  std::string_view take_fallback() noexcept override {
+    return std::exchange(fell_back_, false) ? "a free without an event waits for the device" : "";
+  }
 
  private:
   struct Lent {
@@ -63,6 +68,7 @@ class StreamOrdered final : public Resource, public Trims, public RecordsStreams
   Device& device_;
   AddressTable<Lent> lent_;
   std::size_t refused_frees_ = 0;
+  bool fell_back_ = false;  // Since it was last asked.
 };
 
 }  // namespace drought

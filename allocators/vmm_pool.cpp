@@ -96,6 +96,8 @@ void VmmPool::grow(const Request& request, std::size_t short_bytes) {
 void VmmPool::map_at_top(const Request& request, MemoryHandle handle, std::size_t bytes) {
   void* const top = as_pointer(base_ + mapped_bytes_);
   if (const Status status = device_.mem_map(top, bytes, 0, handle); status != Status::success) {
+    // It may have been mapped all the same, and a range with a mapping in it cannot be freed.
+    if (device_.mem_unmap(top, bytes) != Status::success) (void)device_.take_last_error();
     if (bug_ != Bug::no_unwind) given_back(device_.mem_release(handle));
     refuse(request, status, "cuMemMap", bytes);
   }

@@ -88,6 +88,8 @@ class Fuzz {
       // A second strike that the first kept from being reached says nothing.
       if (struck.verdict == Verdict::survived || struck.verdict == Verdict::never_reached)
         return std::nullopt;
+      if (struck.message.starts_with("after healing") && !can_run_twice(scenario, counted.footprint))
+        return std::nullopt;
       return Finding{struck.verdict, struck.message, blows};
     } catch (const UserError& refused) {
       // The user's own mistake shows in every draw, the first one included.
@@ -96,6 +98,12 @@ class Fuzz {
       ++result_.discarded;
       return std::nullopt;
     }
+  }
+
+  /// Whether a second run on the same rig comes to the first one's result where nothing is struck. One that
+  /// reclaims nothing, as bump, cannot be asked to recover.
+  bool can_run_twice(const Scenario& scenario, const Footprint& once) {
+    return strike_answer(do_order(strike_order(scenario, run_, {}, once, once))).verdict == Verdict::survived;
   }
 
   std::vector<Blow> blows_of(const Draft& draft, const std::vector<SweepPoint>& points) const {
