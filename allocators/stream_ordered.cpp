@@ -65,7 +65,13 @@ void StreamOrdered::deallocate(void* block, Request request) noexcept {
     ++refused_frees_;
     return;
   }
-  if (device_.free_async(block, lent.stream, request.tag) != Status::success) ++refused_frees_;
+  Status freed = device_.free_async(block, lent.stream, request.tag);
+  if (freed == Status::invalid_resource_handle && device_.synchronize() == Status::success) {
+    // The stream was destroyed before the block came back. With nothing running any stream will do.
+    (void)device_.take_last_error();
+    freed = device_.free_async(block, {}, request.tag);
+  }
+  if (freed != Status::success) ++refused_frees_;
 }
 
 std::size_t StreamOrdered::reserved_bytes() const {

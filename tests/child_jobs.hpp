@@ -28,7 +28,7 @@ int run_semantics_row(std::istream& input, std::ostream& record);
 /// A worker that knows workloads which end it.
 int run_deadly_worker(std::istream& orders, std::ostream& answers);
 
-/// A worker with the shipped catalogues (harness/work/orders.hpp).
+/// A worker with the shipped catalogues (harness/sweep/orders.hpp).
 int run_worker(std::istream& orders, std::ostream& answers);
 
 }  // namespace drought

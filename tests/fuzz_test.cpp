@@ -7,8 +7,8 @@
 
 #include <cstdlib>
 
+#include "harness/sweep/orders.hpp"
 #include "harness/work/crew.hpp"
-#include "harness/work/orders.hpp"
 #include "tests/child_jobs.hpp"
 #include "tests/scenario_text.hpp"
 #include "tests/seed.hpp"

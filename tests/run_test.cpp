@@ -6,8 +6,8 @@
 #include <cctype>
 #include <filesystem>
 
+#include "harness/sweep/orders.hpp"
 #include "harness/work/crew.hpp"
-#include "harness/work/orders.hpp"
 #include "scenarios/catalogue.hpp"
 #include "tests/child_jobs.hpp"
 #include "tests/seed.hpp"

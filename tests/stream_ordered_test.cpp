@@ -74,6 +74,20 @@ TEST(StreamOrdered, TrimsThoughTheDriverReportsAnErrorOfEarlierWork) {
   EXPECT_EQ(rig->device().peek_last_error(), Status::success);
 }
 
+TEST(StreamOrdered, TakesABlockBackWhoseStreamIsGone) {
+  const auto device = h200();
+  {
+    StreamOrdered pool(*device, {});
+    const Request request{.bytes = 64_MiB, .stream = stream_of(*device)};
+    void* const block = pool.allocate(request);
+    ASSERT_EQ(device->stream_destroy(request.stream), Status::success);
+    pool.deallocate(block, request);
+    EXPECT_EQ(pool.refused_frees(), 0u);
+  }
+  EXPECT_EQ(device->held_bytes(), 0u);
+  EXPECT_EQ(device->peek_last_error(), Status::success);
+}
+
 /// The order in which a use on another stream and the next owner's work run, under `seed`.
 std::string order_of_use_and_reuse(std::uint64_t seed, bool records) {
   const auto device = h200(seed);

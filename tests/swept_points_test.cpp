@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <set>
 
+#include "harness/sweep/orders.hpp"
 #include "harness/sweep/sweep.hpp"
 #include "harness/work/crew.hpp"
-#include "harness/work/orders.hpp"
 #include "tests/scenario_text.hpp"
 #include "tests/seed.hpp"
 

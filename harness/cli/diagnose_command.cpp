@@ -11,8 +11,8 @@
 #include "harness/diagnose/log_reader.hpp"
 #include "harness/diagnose/reproduction.hpp"
 #include "harness/diagnose/trace_figures.hpp"
+#include "harness/sweep/orders.hpp"
 #include "harness/trace/readers.hpp"
-#include "harness/work/orders.hpp"
 
 namespace drought {
 namespace {

@@ -5,7 +5,7 @@
 #include "harness/cli/commands.hpp"
 #include "harness/device/assigned_gpu.hpp"
 #include "harness/device/cuda_peer.hpp"
-#include "harness/work/orders.hpp"
+#include "harness/sweep/orders.hpp"
 #include "scenarios/catalogue.hpp"
 
 namespace drought {

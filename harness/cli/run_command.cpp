@@ -5,8 +5,8 @@
 #include "harness/cli/commands.hpp"
 #include "harness/report/junit.hpp"
 #include "harness/report/report.hpp"
+#include "harness/sweep/orders.hpp"
 #include "harness/work/campaign.hpp"
-#include "harness/work/orders.hpp"
 
 namespace drought {
 namespace {

@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "harness/fuzz/draft.hpp"
-#include "harness/work/orders.hpp"
+#include "harness/sweep/orders.hpp"
 
 namespace drought {
 namespace {

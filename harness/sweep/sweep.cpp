@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <memory>
 
+#include "harness/sweep/orders.hpp"
 #include "harness/work/campaign.hpp"
-#include "harness/work/orders.hpp"
 
 namespace drought {
 namespace {
@@ -66,10 +66,10 @@ class Sweep {
   }
 
   void give_up(const Counted& counted) {
-    const std::string how = counted.verdict == Verdict::hung      ? "hangs: "
-                            : counted.verdict == Verdict::crashed ? "crashes: "
+    const std::string how = counted.verdict == Verdict::hung            ? "hangs: "
+                            : counted.verdict == Verdict::crashed       ? "crashes: "
                             : counted.verdict == Verdict::never_reached ? "cannot begin: "
-                                                                  : "fails ";
+                                                                        : "fails ";
     result_.skipped = counted.verdict == Verdict::skipped;
     result_.why = result_.skipped ? counted.why : "the unswept run " + how + counted.why;
     end();

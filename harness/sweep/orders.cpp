@@ -1,4 +1,4 @@
-#include "harness/work/orders.hpp"
+#include "harness/sweep/orders.hpp"
 
 #include <memory>
 #include <nlohmann/json.hpp>
