@@ -179,6 +179,19 @@ TEST_F(Cli, SweepsEveryPointAndWritesItsCounts) {
   EXPECT_TRUE(result.at("failures").empty());
 }
 
+TEST_F(Cli, TellsSweepOptionsThatContradictEachOther) {
+  const std::string file = folder_.file("good.toml", kGood);
+  const std::pair<const char*, const char*> mistakes[] = {
+      {"--shard 6/5", "--shard takes part/parts such as 2/5, not '6/5'"},
+      {"--shard 1", "not '1'"},
+      {"--pairs --forever", "--pairs strikes each call once"},
+      {"--second 3", "--second is the second call of --pairs"}};
+  for (const auto& [options, says] : mistakes) {
+    EXPECT_EQ(run("sweep " + file + " " + options), 2) << options;
+    EXPECT_THAT(output_, HasSubstr(says));
+  }
+}
+
 TEST_F(Cli, ReplaysDecisionForDecisionOrAsksWhatIf) {
   const std::string out = folder_.path("out.json");
   ASSERT_EQ(run("replay " + kStacks + " --json " + out), 0) << output_;

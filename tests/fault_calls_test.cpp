@@ -64,6 +64,20 @@ TEST_P(EveryFault, AnswersOnlyWhatTheCallDocumentsAndHoldsNothingAfterIt) {
   EXPECT_EQ(rig.device().held_bytes(), held) << "the fault kept memory of the device";
 }
 
+TEST(ErrorCodeFault, LeavesNoTraceOfTheAccessThatItRefuses) {
+  ArmedRig rig(with_fault("'error_code'\nwhen = {site = 'cudaMemset', nth = 1}"));
+  Stream streams[2];
+  for (Stream& stream : streams) ASSERT_EQ(rig->device().stream_create(stream), Status::success);
+  {
+    const Buffer block(rig.memory(), {.bytes = 1_MiB, .tag = "block"});
+    EXPECT_NE(rig->device().memset(block.data(), 1, block.bytes(), streams[0]), Status::success);
+    EXPECT_EQ(rig->device().memset(block.data(), 2, block.bytes(), streams[1]), Status::success);
+    EXPECT_EQ(rig.complaint("stream_order"), "") << "the refused write counts as one that was made";
+    ASSERT_EQ(rig->device().synchronize(), Status::success);
+  }
+  for (const Stream stream : streams) EXPECT_EQ(rig->device().stream_destroy(stream), Status::success);
+}
+
 TEST(LateErrorFault, MakesTheAllocationThatItDeniesAndKeepsItUntilTheEnd) {
   for (const char* site : {"cudaMalloc", "cuMemCreate"}) {
     ArmedRig rig(with_fault("'late_error'\nwhen = {site = '" + std::string(site) + "', nth = 1}"));

@@ -42,6 +42,7 @@ SweepOptions options_of(const Arguments& arguments, const Catalogues& catalogues
     options.forever = arguments.forever;
   }
   if (!arguments.shard.empty()) options.shard = shard_of(arguments.shard);
+  if (options.pairs && arguments.forever) throw UserError("--pairs strikes each call once, not --forever");
   if (options.second != 0 && !options.pairs) throw UserError("--second is the second call of --pairs");
   if (options.fault != "default" && !find_entry(catalogues.faults, options.fault))
     Table("--fault", {1, 1}).fail_unknown({1, 1}, "fault", options.fault, names_of(catalogues.faults));

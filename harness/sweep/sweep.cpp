@@ -193,15 +193,12 @@ class Sweep {
 
   std::string repeat(const std::vector<Blow>& blows) const {
     const Blow& first = blows.front();
-    std::string text = "drought sweep " + scenario_.path + " --all --fault " + first.fault;
-    if (blows.size() == 1) {
-      text += (first.forever ? " --forever" : " --once") + (" --point " + std::to_string(first.call));
-    } else {
-      text = "drought sweep " + scenario_.path + " --all --pairs" +
-             (options_.fault == "default" ? "" : " --fault " + options_.fault) + " --point " +
-             std::to_string(first.call) + " --second " + std::to_string(blows.back().call);
-    }
-    return text + option_text(options_.lane, options_.seed);
+    std::string how = " --fault " + first.fault + (first.forever ? " --forever" : " --once");
+    if (blows.size() > 1)
+      how = (options_.fault == "default" ? "" : " --fault " + options_.fault) + " --pairs --second " +
+            std::to_string(blows.back().call);
+    return "drought sweep " + scenario_.path + " --all" + how + " --point " + std::to_string(first.call) +
+           option_text(options_.lane, options_.seed);
   }
 
   const Scenario& scenario_;

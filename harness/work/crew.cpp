@@ -7,7 +7,7 @@
 namespace drought {
 namespace {
 
-// A worker holds one order more than it works on, so that it never waits for the next.
+// The order that a worker works on and two more, so that it never waits for the next.
 constexpr std::size_t kHeldMax = 3;
 
 // How an answer begins: there are more to come, the worker leaves after this one, or it is the user's
