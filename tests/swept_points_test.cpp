@@ -54,6 +54,8 @@ TEST(SweptPoints, StrikesTheSamePointsOfAProgramThatMakesOneMoreCall) {
   std::vector<std::string> both;
   std::set_intersection(before.begin(), before.end(), after.begin(), after.end(), std::back_inserter(both));
   EXPECT_GE(both.size(), 19u) << "one call more displaces one point at most";
+  const auto is_late = [](const std::string& tag) { return std::stoi(tag.substr(6)) >= 40; };
+  EXPECT_GE(std::count_if(before.begin(), before.end(), is_late), 3) << "the first calls, and no sample";
 }
 
 TEST(SweptPoints, OfUniqueStacksStrikesWhatALoopCallsOnce) {
