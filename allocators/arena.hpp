@@ -19,6 +19,7 @@
 #include "harness/device/device.hpp"
 #include "harness/memory/address_table.hpp"
 #include "harness/memory/interfaces.hpp"
+#include "harness/scenario/drawn.hpp"
 #include "harness/scenario/key.hpp"
 
 namespace drought {
@@ -29,6 +30,9 @@ class Arena final : public Resource, public FallsBack, public ListsFreeBlocks {
     std::size_t arena_bytes = 256_MiB;  ///< 0: half of what the device has free, RMM's default.
     static constexpr auto keys() { return std::tuple{key("arena_bytes", &Options::arena_bytes)}; }
   };
+  /// What `drought fuzz` draws.
+  static constexpr DrawnOption drawn[] = {{"arena_bytes", 1_MiB, 256_MiB}};
+
   /// Under which free_blocks() lists what the global arena owns.
   static constexpr std::uint64_t kGlobal = ~std::uint64_t{0};
 

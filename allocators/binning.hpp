@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "allocators/fixed_size.hpp"
+#include "harness/scenario/drawn.hpp"
 
 namespace drought {
 
@@ -29,6 +30,10 @@ class Binning final : public Resource, public FallsBack {
                         key("blocks_to_preallocate", &Options::blocks_to_preallocate)};
     }
   };
+
+  /// What `drought fuzz` draws.
+  static constexpr DrawnOption drawn[] = {
+      {"min_exponent", 8, 18}, {"max_exponent", 18, 24}, {"blocks_to_preallocate", 1, 16}};
 
   /// `upstream` and `device` outlive this. Throws std::invalid_argument for exponents below 8 (the
   /// alignment), above 40, or in the wrong order.

@@ -8,6 +8,7 @@
 #include "harness/memory/buffer.hpp"
 #include "harness/memory/bytes.hpp"
 #include "harness/memory/resource.hpp"
+#include "harness/scenario/drawn.hpp"
 #include "harness/scenario/key.hpp"
 
 namespace drought {
@@ -18,6 +19,9 @@ class Bump final : public Resource {
     std::size_t slab_bytes = 64_MiB;
     static constexpr auto keys() { return std::tuple{key("slab_bytes", &Options::slab_bytes)}; }
   };
+
+  /// What `drought fuzz` draws.
+  static constexpr DrawnOption drawn[] = {{"slab_bytes", 1, 256_MiB}};
 
   /// Borrows the slab at once, so that an upstream failure shows here. `upstream` outlives this.
   Bump(Resource& upstream, Options options)

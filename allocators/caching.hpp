@@ -27,6 +27,7 @@
 #include "harness/memory/address_table.hpp"
 #include "harness/memory/interfaces.hpp"
 #include "harness/memory/resource.hpp"
+#include "harness/scenario/drawn.hpp"
 #include "harness/scenario/key.hpp"
 
 namespace drought {
@@ -65,6 +66,18 @@ class Caching final : public Resource,
                         key("mutant", &Options::mutant)};
     }
   };
+
+  /// What `drought fuzz` draws.
+  static constexpr std::string_view drawn_confs[] = {
+      "''",
+      "'max_split_size_mb:20'",
+      "'roundup_power2_divisions:4'",
+      "'garbage_collection_threshold:0.5'",
+      "'expandable_segments:True'",
+      "'expandable_segments:True,garbage_collection_threshold:0.8'"};
+  static constexpr std::string_view drawn_ties[] = {"'address'", "'age'"};
+  static constexpr DrawnOption drawn[] = {
+      {"conf", drawn_confs}, {"ties", drawn_ties}, {"cap_bytes", 0, 256_MiB}};
 
   /// `upstream` and `device` outlive this; the device is asked for events, and for pages where segments
   /// are expandable. Throws std::invalid_argument for unknown options.

@@ -28,20 +28,23 @@ template <typename Made>
 constexpr AllocatorEntry allocator(std::string_view name, std::string_view summary) {
   using Options = typename Made::Options;
   constexpr bool from_device = std::is_constructible_v<Made, Device&, Options>;
-  return {name, summary,
-          [](const Table& table, Resource* upstream, Device& device) -> std::unique_ptr<Resource> {
-            auto options = read_options<Options>(table);
-            if constexpr (from_device) {
-              (void)upstream;
-              return std::make_unique<Made>(device, std::move(options));
-            } else if constexpr (std::is_constructible_v<Made, Resource&, Device&, Options>) {
-              return std::make_unique<Made>(*upstream, device, std::move(options));
-            } else {
-              (void)device;
-              return std::make_unique<Made>(*upstream, std::move(options));
-            }
-          },
-          !from_device};
+  AllocatorEntry entry{
+      name, summary,
+      [](const Table& table, Resource* upstream, Device& device) -> std::unique_ptr<Resource> {
+        auto options = read_options<Options>(table);
+        if constexpr (from_device) {
+          (void)upstream;
+          return std::make_unique<Made>(device, std::move(options));
+        } else if constexpr (std::is_constructible_v<Made, Resource&, Device&, Options>) {
+          return std::make_unique<Made>(*upstream, device, std::move(options));
+        } else {
+          (void)device;
+          return std::make_unique<Made>(*upstream, std::move(options));
+        }
+      },
+      !from_device};
+  if constexpr (requires { Made::drawn; }) entry.drawn = Made::drawn;
+  return entry;
 }
 
 constexpr AllocatorEntry kAllocators[] = {

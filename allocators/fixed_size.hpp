@@ -16,6 +16,7 @@
 #include "harness/memory/buffer.hpp"
 #include "harness/memory/bytes.hpp"
 #include "harness/memory/interfaces.hpp"
+#include "harness/scenario/drawn.hpp"
 #include "harness/scenario/key.hpp"
 
 namespace drought {
@@ -30,6 +31,9 @@ class FixedSize final : public Resource, public LendsUpTo, public FallsBack {
                         key("blocks_to_preallocate", &Options::blocks_to_preallocate)};
     }
   };
+
+  /// What `drought fuzz` draws.
+  static constexpr DrawnOption drawn[] = {{"block_bytes", 1, 16_MiB}, {"blocks_to_preallocate", 1, 16}};
 
   /// Borrows the first chunk. `upstream` and `device` outlive this; the device is asked for events only.
   /// Throws std::invalid_argument for blocks or chunks of nothing.

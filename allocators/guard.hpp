@@ -22,6 +22,7 @@
 #include "harness/memory/bytes.hpp"
 #include "harness/memory/interfaces.hpp"
 #include "harness/memory/resource.hpp"
+#include "harness/scenario/drawn.hpp"
 #include "harness/scenario/key.hpp"
 
 namespace drought {
@@ -43,6 +44,13 @@ class Guard final : public Resource, public Trims, public GuardsBlocks {
                         key("quarantine_bytes", &Options::quarantine_bytes)};
     }
   };
+
+  /// What `drought fuzz` draws.
+  static constexpr std::string_view drawn_fences[] = {"'after'", "'before'", "'none'"};
+  static constexpr DrawnOption drawn[] = {{"fence", drawn_fences},
+                                          {"canary_bytes", 0, 64_KiB},
+                                          {"quarantine_blocks", 0, 64},
+                                          {"quarantine_bytes", 0, 1_GiB}};
 
   /// `device` outlives this. Throws std::invalid_argument for an unknown fence, and for a device without
   /// virtual memory management.

@@ -17,6 +17,7 @@
 #include "harness/memory/address_table.hpp"
 #include "harness/memory/interfaces.hpp"
 #include "harness/memory/resource.hpp"
+#include "harness/scenario/drawn.hpp"
 #include "harness/scenario/key.hpp"
 
 namespace drought {
@@ -33,6 +34,10 @@ class LegacyPool final : public Resource, public Trims, public Retries {
       return std::tuple{key("flush_and_retry", &Options::flush_and_retry), key("bug", &Options::bug)};
     }
   };
+
+  /// What `drought fuzz` draws.
+  static constexpr std::string_view drawn_flushes[] = {"true", "false"};
+  static constexpr DrawnOption drawn[] = {{"flush_and_retry", drawn_flushes}};
 
   /// `upstream` and `device` outlive this. Throws std::invalid_argument for an unknown bug.
   LegacyPool(Resource& upstream, Device& device, Options options);

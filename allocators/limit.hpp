@@ -9,6 +9,7 @@
 #include "harness/memory/address_table.hpp"
 #include "harness/memory/bytes.hpp"
 #include "harness/memory/resource.hpp"
+#include "harness/scenario/drawn.hpp"
 #include "harness/scenario/key.hpp"
 
 namespace drought {
@@ -19,6 +20,9 @@ class Limit final : public Resource {
     std::size_t capacity_bytes = 1_GiB;
     static constexpr auto keys() { return std::tuple{key("capacity_bytes", &Options::capacity_bytes)}; }
   };
+
+  /// What `drought fuzz` draws.
+  static constexpr DrawnOption drawn[] = {{"capacity_bytes", 1, 256_MiB}};
 
   /// `upstream` outlives this. Throws std::invalid_argument for a capacity of nothing.
   Limit(Resource& upstream, Options options) : upstream_(upstream), capacity_bytes_(options.capacity_bytes) {

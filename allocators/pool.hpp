@@ -21,6 +21,7 @@
 #include "harness/memory/address_table.hpp"
 #include "harness/memory/bytes.hpp"
 #include "harness/memory/interfaces.hpp"
+#include "harness/scenario/drawn.hpp"
 #include "harness/scenario/key.hpp"
 
 namespace drought {
@@ -43,6 +44,13 @@ class Pool final : public Resource, public Trims, public FallsBack, public Lists
                         key("growth", &Options::growth), key("bug", &Options::bug)};
     }
   };
+
+  /// What `drought fuzz` draws.
+  static constexpr std::string_view drawn_initial[] = {"0", "4194304", "67108864"};
+  static constexpr std::string_view drawn_maximum[] = {"0", "67108864", "134217728"};
+  static constexpr std::string_view drawn_reclaims[] = {"true", "false"};
+  static constexpr DrawnOption drawn[] = {
+      {"initial_bytes", drawn_initial}, {"maximum_bytes", drawn_maximum}, {"reclaims", drawn_reclaims}};
 
   /// `upstream` and `device` outlive this; the device is asked for events only. Throws
   /// std::invalid_argument for sizes that are no multiples of 256 or contradict each other.

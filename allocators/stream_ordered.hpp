@@ -20,6 +20,7 @@
 #include "harness/memory/address_table.hpp"
 #include "harness/memory/interfaces.hpp"
 #include "harness/memory/resource.hpp"
+#include "harness/scenario/drawn.hpp"
 #include "harness/scenario/key.hpp"
 
 namespace drought {
@@ -32,6 +33,9 @@ class StreamOrdered final : public Resource, public Trims, public RecordsStreams
       return std::tuple{key("release_threshold_bytes", &Options::release_threshold_bytes)};
     }
   };
+
+  /// What `drought fuzz` draws.
+  static constexpr DrawnOption drawn[] = {{"release_threshold_bytes", 0, 256_MiB}};
 
   /// `device` outlives this, and no other resource over it uses the pool. DeviceError.
   StreamOrdered(Device& device, Options options);

@@ -18,6 +18,7 @@
 #include "harness/memory/address_table.hpp"
 #include "harness/memory/interfaces.hpp"
 #include "harness/memory/resource.hpp"
+#include "harness/scenario/drawn.hpp"
 #include "harness/scenario/key.hpp"
 
 namespace drought {
@@ -34,6 +35,9 @@ class VmmPool final : public Resource, public ListsFreeBlocks {
       return std::tuple{key("reservation_bytes", &Options::reservation_bytes), key("bug", &Options::bug)};
     }
   };
+
+  /// What `drought fuzz` draws.
+  static constexpr DrawnOption drawn[] = {{"reservation_bytes", 1, 1_GiB}};
 
   /// `device` outlives this. Throws std::invalid_argument for an unknown bug or a reservation of nothing.
   VmmPool(Device& device, Options options);

@@ -13,6 +13,7 @@
 #include <tuple>
 #include <vector>
 
+#include "harness/device/device.hpp"
 #include "harness/fault/fault.hpp"
 #include "harness/memory/bytes.hpp"
 #include "harness/memory/ledger.hpp"
@@ -46,11 +47,21 @@ class Fragment final : public Fault {
 
   void strike(Call& call, Scene& scene) override {
     Resource& lender = *call.lender;
-    std::vector<void*> taken = take_all(lender, options_.hole_bytes);
+    Record& record = scene.ledger.record();
+    const std::size_t device_bytes = scene.device.profile().total_bytes;
+    std::vector<void*> taken = take_all(lender, options_.hole_bytes, device_bytes);
+    if (is_endless(taken.size(), device_bytes)) {
+      for (void* block : taken) lender.deallocate(block, request(options_.hole_bytes));
+      record.decisions.push_back("fragment: nothing, the resource has no end");
+      if (has_target() || taken.size() == options_.blocks_max)
+        record.violate("accounting", "fragment gave up after " + std::to_string(taken.size()) +
+                                         " blocks: the resource has no end");
+      return;
+    }
     // Remainders that no such block fits into would merge with the holes beside them.
     for (std::size_t bytes = options_.hole_bytes / 2; bytes != 0 && bytes >= options_.hole_bytes / 8;
          bytes /= 2)
-      for (void* block : take_all(lender, bytes)) kept_.push_back({&lender, block, bytes});
+      for (void* block : take_all(lender, bytes, device_bytes)) kept_.push_back({&lender, block, bytes});
     std::size_t holes = 0;
     for (std::size_t i = 0; i < taken.size(); ++i) {
       if (i % 2 == 0 || holes == holes_max()) {
@@ -61,13 +72,9 @@ class Fragment final : public Fault {
       }
     }
     const std::size_t free_bytes = holes * options_.hole_bytes;
-    Record& record = scene.ledger.record();
     record.decisions.push_back("fragment: " + std::to_string(free_bytes) + " B free in holes of " +
                                std::to_string(options_.hole_bytes) + " B, request " +
                                std::to_string(call.bytes) + " B");
-    if (taken.size() == options_.blocks_max)
-      record.violate("accounting", "fragment gave up after " + std::to_string(taken.size()) +
-                                       " blocks: the resource has no end");
     if (options_.holes != 0 && holes < options_.holes)
       record.violate("accounting", "fragment made " + std::to_string(holes) + " holes of " +
                                        std::to_string(options_.holes) + ": the resource has no more");
@@ -110,10 +117,17 @@ class Fragment final : public Fault {
                                        " B is " + (refused ? "refused" : "served"));
   }
 
-  std::vector<void*> take_all(Resource& lender, std::size_t bytes) const {
+  bool has_target() const { return options_.holes != 0 || options_.fraction != 0 || options_.prove; }
+  /// Managed memory, say, is lent beyond what the device has.
+  bool is_endless(std::size_t blocks, std::size_t device_bytes) const {
+    return blocks == options_.blocks_max || blocks > device_bytes / options_.hole_bytes;
+  }
+
+  std::vector<void*> take_all(Resource& lender, std::size_t bytes, std::size_t device_bytes) const {
+    const std::size_t most = std::min(options_.blocks_max, device_bytes / bytes + 1);
     std::vector<void*> taken;
     try {
-      while (taken.size() < options_.blocks_max) taken.push_back(lender.allocate(request(bytes)));
+      while (taken.size() < most) taken.push_back(lender.allocate(request(bytes)));
     } catch (const OutOfMemory&) {
     }
     return taken;

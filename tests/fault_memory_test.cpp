@@ -278,5 +278,16 @@ TEST(RankDiesFault, EndsARunWhoseOnlyProcessItKills) {
   EXPECT_EQ(result.live_bytes, 0u);
 }
 
+TEST(RankDiesFault, LetsTheFreeInWhichItStrikesComeToItsEnd) {
+  const RunResult result = run_scenario(
+      scenario_of("work = 'shapes'\n[[resource]]\nkind = 'arena'\narena_bytes = 3426304\n"
+                  "[workload]\nkind = 'pool_decode'\ntokens = 128\nkv_types = ['f16']\n"
+                  "[[fault]]\nkind = 'rank_dies'\nwhen = {site = 'cudaStreamSynchronize', nth = 1}"),
+      all_catalogues(), {});
+  EXPECT_EQ(result.outcome.kind, Outcome::Kind::clean_error);
+  EXPECT_THAT(result.outcome.message, HasSubstr("process 'workload' was killed"));
+  EXPECT_EQ(result.live_bytes, 0u);
+}
+
 }  // namespace
 }  // namespace drought

@@ -140,6 +140,32 @@ TEST(FragmentFault, GivesUpAloudOnAResourceThatHasNoEnd) {
   EXPECT_THAT(rig->record().violations[0].text, HasSubstr("gave up after 10 blocks"));
 }
 
+TEST(FragmentFault, LeavesMemoryThatIsLentBeyondTheDeviceAlone) {
+  const auto violations = [](const std::string& target) {
+    ArmedRig rig(
+        "[device]\nprofile = 'h100-80g'\ncapacity_bytes = '800 MiB'\n[[resource]]\nkind = 'managed'\n"
+        "[workload]\nkind = 'churn'\n[[fault]]\nkind = 'fragment'\n" +
+        target + "when = {site = 'allocate', nth = 1}");
+    Buffer(rig.memory(), {.bytes = kRequest, .tag = "big"});
+    EXPECT_THAT(rig->record().decisions, testing::Contains("fragment: nothing, the resource has no end"));
+    EXPECT_EQ(rig->ledger().live_bytes(), 0u);
+    return rig->record().violations.size();
+  };
+  EXPECT_EQ(violations(""), 0u);
+  EXPECT_EQ(violations("holes = 3\n"), 1u) << "a target that cannot be met is told";
+}
+
+TEST(FragmentFault, IsNoTryOfTheAllocatorThatItAsks) {
+  ArmedRig rig(fragmented("legacy_pool"));
+  EXPECT_THROW((void)rig.memory().allocate({.bytes = 16_MiB, .tag = "big"}), OutOfMemory);
+  std::size_t tries = 0;
+  for (const Attempt& attempt : rig->record().attempts) {
+    EXPECT_LE(attempt.number, attempt.cap);
+    ++tries;
+  }
+  EXPECT_EQ(tries, 2u) << "one request, tried again once";
+}
+
 TEST(PeerGrowsFault, TakesMemoryOfTheSameDeviceAndItsContextWithIt) {
   ArmedRig rig(std::string(kDirect) +
                "[[fault]]\nkind = 'peer_grows'\nbytes = '10 GiB'\nwhen = {site = 'cudaMemGetInfo', nth = 2}");

@@ -4,11 +4,16 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <rapidcheck.h>
 
 #include <cstdlib>
+#include <string>
 
+#include "harness/fuzz/draft.hpp"
+#include "harness/sched/random.hpp"
 #include "harness/sweep/orders.hpp"
 #include "harness/work/crew.hpp"
+#include "scenarios/device_calls.hpp"
 #include "tests/child_jobs.hpp"
 #include "tests/scenario_text.hpp"
 #include "tests/seed.hpp"
@@ -25,7 +30,15 @@ FuzzResult fuzz_here(const std::string& workload, FuzzOptions options) {
 }
 
 TEST(Fuzz, FindsNothingInSoundWorkloads) {
-  for (const auto& [workload, runs] : {std::pair{"shared_blocks", 400}, {"churn", 60}, {"growing_map", 20}}) {
+  for (const auto& [workload, runs] : {std::pair{"shared_blocks", 400},
+                                       {"churn", 200},
+                                       {"growing_map", 20},
+                                       {"passes", 60},
+                                       {"graph_replay", 100},
+                                       {"graph_scratch", 100},
+                                       {"pool_decode", 250},
+                                       {"auto_profile", 100},
+                                       {"paged_serving", 100}}) {
     const FuzzResult result = fuzz_here(workload, {.runs = static_cast<std::uint64_t>(runs)});
     EXPECT_EQ(result.scenario, "") << result.message;
     EXPECT_EQ(result.runs, static_cast<std::uint64_t>(runs));
@@ -35,8 +48,7 @@ TEST(Fuzz, FindsNothingInSoundWorkloads) {
 
 struct Planted {
   const char* bug;
-  Verdict verdict;
-  const char* says;
+  const char* says;  ///< One of these, as a regular expression: memory lent twice shows in two ways.
 };
 
 class PlantedInterleaving : public testing::TestWithParam<Planted> {};
@@ -46,8 +58,7 @@ TEST_P(PlantedInterleaving, IsFoundAndShrunkToAScenarioThatFailsAlike) {
       .runs = 2000, .faults = false, .set = {{"bug", '"' + std::string(GetParam().bug) + '"'}}};
   const FuzzResult found = fuzz_here("shared_blocks", options);
   ASSERT_NE(found.scenario, "") << "not found in " << found.runs << " runs";
-  EXPECT_EQ(found.verdict, GetParam().verdict) << found.message;
-  EXPECT_THAT(found.message, HasSubstr(GetParam().says));
+  EXPECT_THAT(found.message, testing::ContainsRegex(GetParam().says));
   EXPECT_LE(found.steps, 10u);
   EXPECT_LE(found.switches, 3u);
   EXPECT_EQ(found.strikes, 0u) << "no fault is needed";
@@ -55,7 +66,8 @@ TEST_P(PlantedInterleaving, IsFoundAndShrunkToAScenarioThatFailsAlike) {
 
   const Scenario scenario = parse_scenario(found.scenario, "found.toml", all_catalogues());
   const RunResult again = run_scenario(scenario, all_catalogues(), {Lane::host, test_seed()});
-  EXPECT_EQ(again.verdict, GetParam().verdict) << again.why;
+  EXPECT_EQ(again.verdict, found.verdict) << again.why;
+  EXPECT_NE(again.verdict, Verdict::survived);
 
   std::string sound = found.scenario;
   sound.replace(sound.find(GetParam().bug), std::string(GetParam().bug).size(), "none");
@@ -67,11 +79,11 @@ TEST_P(PlantedInterleaving, IsFoundAndShrunkToAScenarioThatFailsAlike) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Each, PlantedInterleaving,
-                         testing::Values(Planted{"lost_wake_up", Verdict::hung, "room in the budget"},
-                                         Planted{"check_then_act", Verdict::leaked, "budget"},
-                                         Planted{"double_free", Verdict::leaked, "accounting"},
-                                         Planted{"stale_read", Verdict::failed, "stream_order"},
-                                         Planted{"drops_in_use", Verdict::leaked, "accounting"}),
+                         testing::Values(Planted{"lost_wake_up", "room in the budget"},
+                                         Planted{"check_then_act", "budget"},
+                                         Planted{"double_free", "accounting|stream_order"},
+                                         Planted{"stale_read", "stream_order"},
+                                         Planted{"drops_in_use", "accounting|stream_order"}),
                          [](const auto& info) { return std::string(info.param.bug); });
 
 /// Does `what` when its number is above 20: it takes the worker with it.
@@ -85,8 +97,8 @@ class EndsItsWorker final : public Workload {
                         key("hangs", &Options::hangs)};
     }
   };
-  static constexpr DrawnNumber drawn_numbers[] = {{"number", 0, 1000}, {"other", 0, 1000}};
-  static constexpr Drawn drawn{.numbers = drawn_numbers};
+  static constexpr DrawnOption drawn_options[] = {{"number", 0, 1000}, {"other", 0, 1000}};
+  static constexpr Drawn drawn{.options = drawn_options};
   explicit EndsItsWorker(Options options) : options_(options) {}
 
   void run(Rig&) override {
@@ -107,6 +119,66 @@ const TestCatalogues& with_deadly() {
     return std::vector<WorkloadEntry>{entry};
   }());
   return catalogues;
+}
+
+/// Fails when memory goes that nobody here has taken.
+class TakesTheDeviceForItsOwn final : public Workload {
+ public:
+  struct Options {
+    std::size_t bytes = 1;
+    std::string order = "up";
+    static constexpr auto keys() {
+      return std::tuple{key("bytes", &Options::bytes), key("order", &Options::order)};
+    }
+  };
+  static constexpr std::string_view drawn_orders[] = {"'up'", "'down'"};
+  static constexpr DrawnOption drawn_options[] = {{"bytes", 1, 1000}, {"order", drawn_orders}};
+  static constexpr Drawn drawn{.options = drawn_options, .shapes = true};
+  explicit TakesTheDeviceForItsOwn(Options options) : options_(std::move(options)) {}
+
+  void run(Rig& rig) override {
+    MemInfo before, after;
+    must(rig.device().mem_info(before), "cudaMemGetInfo");
+    must(rig.device().mem_info(after), "cudaMemGetInfo");
+    if (options_.order == "down" && before.free_bytes > after.free_bytes)
+      rig.record().violate("accounting", "somebody took memory");
+  }
+
+ private:
+  const Options options_;
+};
+
+TEST(Fuzz, DrawsEveryKindOfFaultAndValuesOfOptionsAndShrinksTheDevice) {
+  WorkloadEntry entry =
+      entry_of<WorkloadEntry, Workload, TakesTheDeviceForItsOwn>("takes_the_device", "a test's own");
+  entry.drawn = TakesTheDeviceForItsOwn::drawn;
+  const TestCatalogues known({entry});
+  const Catalogues catalogues = known.catalogues();
+  Myself myself(order_doer(catalogues));
+  const FuzzResult found = fuzz("takes_the_device", catalogues, {.seed = test_seed(), .runs = 2000}, myself);
+  EXPECT_EQ(found.verdict, Verdict::leaked) << found.message;
+  EXPECT_EQ(found.strikes, 1u);
+  EXPECT_THAT(found.scenario,
+              testing::AnyOf(HasSubstr("kind = \"peer_grows\""), HasSubstr("kind = \"capacity_shrinks\"")));
+  EXPECT_THAT(found.scenario, HasSubstr("bytes = 1\norder = 'down'\n"));
+  EXPECT_THAT(found.scenario, HasSubstr("profile = \"h100-80g\""));
+  EXPECT_THAT(found.scenario, HasSubstr("work = \"shapes\""));
+  EXPECT_THAT(found.scenario, testing::Not(HasSubstr("[[resource]]")));
+}
+
+TEST(Fuzz, DrawsAllocatorsWithTheirOptionsDevicesAndPeers) {
+  DraftSubject subject;
+  subject.workload = find_entry(all_catalogues().workloads, "churn");
+  subject.profiles = {"h100-80g", "h200"};
+  subject.bases = {nullptr, find_entry(all_catalogues().allocators, "guard")};
+  subject.aboves = {nullptr, find_entry(all_catalogues().allocators, "caching")};
+  const rc::Gen<Draft> drawn = drafts(subject);
+  std::string all;
+  for (std::uint64_t i = 0; i < 400; ++i)
+    all += toml_of(drawn(rc::Random(Random(test_seed()).split(i)()), 50).value(), subject, "drawn");
+  for (const char* part : {"profile = \"h200\"", "peer_bytes = [\"", "kind = \"guard\"\nfence = 'before'",
+                           "conf = 'expandable_segments:True'", "ties = 'age'", "switches = [1"})
+    EXPECT_THAT(all, HasSubstr(part));
 }
 
 TEST(Fuzz, GoesOnShrinkingOverCrashes) {

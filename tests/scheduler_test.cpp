@@ -26,7 +26,7 @@ std::string order_of(std::uint64_t seed) {
     scheduler.spawn(std::string(1, letter), -1, [&, letter] {
       for (int i = 0; i < 5; ++i) {
         order += letter;
-        scheduler.step(true);
+        scheduler.step();
       }
     });
   scheduler.run();
@@ -39,6 +39,31 @@ TEST(Scheduler, RunsEveryProcessToItsEndInTheSameOrderForTheSameSeed) {
   EXPECT_EQ(order_of(test_seed()), order);
 }
 
+TEST(Scheduler, RunsTheSameProcessesAgainInTheSameOrder) {
+  for (const bool listed : {false, true}) {
+    Scheduler::Options options{.seed = test_seed()};
+    if (listed) options.switches = {{4, 7, 9}};
+    Scheduler scheduler(options);
+    const auto order = [&] {
+      std::string letters;
+      for (const char letter : {'a', 'b', 'c'})
+        scheduler.spawn(std::string(1, letter), -1, [&, letter] {
+          for (int i = 0; i < 5; ++i) {
+            letters += letter;
+            scheduler.step();
+          }
+        });
+      scheduler.run();
+      return letters;
+    };
+    scheduler.step();  // As a chain does that is made before.
+    const std::string first = order();
+    scheduler.step();
+    EXPECT_EQ(order(), first);
+    if (listed) EXPECT_EQ(first, "aaabbbccaabbccc");
+  }
+}
+
 TEST(Scheduler, FindsManyOrdersOverManySeeds) {
   std::set<std::string> orders;
   for (std::uint64_t seed = 0; seed < 64; ++seed) orders.insert(order_of(seed));
@@ -49,8 +74,8 @@ TEST(Scheduler, CountsEachStepOfEachProcessOnItsVirtualClock) {
   Scheduler scheduler({});
   scheduler.spawn("p", 3, [&] {
     EXPECT_EQ(scheduler.rank(), 3);
-    scheduler.step(true);
-    scheduler.step(true);
+    scheduler.step();
+    scheduler.step();
   });
   EXPECT_EQ(scheduler.rank(), -1);
   scheduler.run();
@@ -71,7 +96,7 @@ TEST(Scheduler, SleepsForStepsOfOthersAndAloneMovesTheClockItself) {
     woke = beside.now();
   });
   beside.spawn("worker", -1, [&] {
-    for (int i = 0; i < 500; ++i) beside.step(true);
+    for (int i = 0; i < 500; ++i) beside.step();
   });
   beside.run();
   EXPECT_GE(woke, 100u);
@@ -85,7 +110,7 @@ TEST(Scheduler, WakesAProcessOnceWhatItWaitsForHolds) {
     passed = open;
   });
   scheduler.spawn("opener", -1, [&] {
-    for (int i = 0; i < 10; ++i) scheduler.step(true);
+    for (int i = 0; i < 10; ++i) scheduler.step();
     open = true;
   });
   scheduler.run();
@@ -120,7 +145,7 @@ TEST(Scheduler, SaysWhoWaitsForWhatWhenNobodyCanGoOnAndUnwindsThem) {
 TEST(Scheduler, EndsALoopThatRetriesForEver) {
   Scheduler scheduler({.steps_max = 1000});
   scheduler.spawn("retrier", -1, [&] {
-    for (;;) scheduler.step(true);
+    for (;;) scheduler.step();
   });
   scheduler.run();
   EXPECT_TRUE(scheduler.hung());
@@ -133,7 +158,7 @@ TEST(Scheduler, EndsALoopThatSwallowsEveryExceptionToo) {
   scheduler.spawn("swallower", -1, [&] {
     for (;;) {
       try {
-        scheduler.step(true);
+        scheduler.step();
       } catch (...) {
       }
     }
@@ -147,7 +172,7 @@ TEST(Scheduler, RethrowsTheExceptionThatAProcessLetsEscapeAfterTheOthersHaveEnde
   int steps = 0;
   scheduler.spawn("thrower", -1, [] { throw std::out_of_range("past the end"); });
   scheduler.spawn("worker", -1, [&] {
-    for (; steps < 10; ++steps) scheduler.step(true);
+    for (; steps < 10; ++steps) scheduler.step();
   });
   EXPECT_THROW(scheduler.run(), std::out_of_range);
   EXPECT_EQ(steps, 10);

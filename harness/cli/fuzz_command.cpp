@@ -52,9 +52,13 @@ int fuzz_all(const Arguments& arguments, const Catalogues& catalogues, const Hir
   Crew::Options workers = arguments.lanes.workers();
   workers.workers = 1;
   const auto workforce = hire(workers);
+  std::vector<std::string> workloads = arguments.workloads;
+  if (workloads.empty())
+    for (const WorkloadEntry& entry : catalogues.workloads)
+      if (entry.drawn.any()) workloads.emplace_back(entry.name);
   std::vector<FuzzResult> results;
   bool good = true;
-  for (const std::string& workload : arguments.workloads) {
+  for (const std::string& workload : workloads) {
     FuzzResult result = fuzz(workload, catalogues, options, *workforce);
     if (!result.scenario.empty()) write_finding(arguments, result);
     print_line(std::cout, result);
@@ -70,7 +74,8 @@ int fuzz_all(const Arguments& arguments, const Catalogues& catalogues, const Hir
 Chosen add_fuzz_command(CLI::App& app, const Catalogues& catalogues, const Hire& hire) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("fuzz", "Draws scenarios of a workload, and shrinks what fails");
-  command->add_option("workloads", arguments->workloads, "Names of workloads")->required();
+  command->add_option("workloads", arguments->workloads,
+                      "Names of workloads; default: every one that can be drawn");
   command->add_option("--runs", arguments->runs, "Scenarios to draw")->check(CLI::PositiveNumber);
   command->add_flag("--no-faults", arguments->no_faults, "Sizes and interleavings alone");
   command->add_option("--set", arguments->set, "key=value: an option of the workload that is not drawn");

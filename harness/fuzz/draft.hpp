@@ -14,6 +14,15 @@
 namespace drought {
 
 struct Draft {
+  struct Device {
+    std::size_t profile = 0;               ///< By index, as all things that have names.
+    std::uint64_t spare_mib = 0;           ///< Memory beyond the contexts'.
+    std::vector<std::uint64_t> peers_mib;  ///< Held by other processes from the start, besides.
+  };
+  struct Allocator {
+    std::size_t index = 0;
+    std::vector<std::uint64_t> options;
+  };
   struct Step {
     std::size_t verb = 0;  ///< Index among the workload's.
     std::uint64_t slot = 0, number = 0;
@@ -23,9 +32,9 @@ struct Draft {
     std::uint64_t place = 0, way = 0;
     bool forever = false;
   };
-  std::uint64_t spare_mib = 0;      ///< Device memory beyond the context's.
-  std::size_t base = 0, above = 0;  ///< Allocators, by index; above 0: none.
-  std::vector<std::uint64_t> numbers;
+  Device device;
+  Allocator base, above;
+  std::vector<std::uint64_t> options;
   std::vector<std::vector<Step>> processes;
   std::vector<std::uint64_t> switches;
   std::vector<Strike> strikes;
@@ -36,7 +45,9 @@ struct Draft {
 /// What drafts of one workload have in common.
 struct DraftSubject {
   const WorkloadEntry* workload = nullptr;
-  std::vector<std::string> bases, aboves;  ///< Kinds of allocators that borrow from the device, and others.
+  std::vector<std::string_view> profiles;
+  std::vector<const AllocatorEntry*> bases;   ///< Those that borrow from the device; null: none is named.
+  std::vector<const AllocatorEntry*> aboves;  ///< Those that do not; null: none.
   std::vector<std::pair<std::string, std::string>> set;  ///< Options that are not drawn, as TOML values.
 };
 

@@ -69,8 +69,6 @@ void Account::end_try(Attempt::End end) {
 void* Account::allocate(Request request) {
   Account* const grower = above_ && above_->grows_ ? above_ : nullptr;
   if (grower) grower->begin_try(request.bytes);
-  grows_ = tries_max_ != 0;
-  refusals_ = 0;
   try {
     void* const block = lend(request);
     grows_ = false;
@@ -99,6 +97,9 @@ void* Account::lend(const Request& request) {
     gate->leave(call, *call.refused);
     throw OutOfMemory(request, "struck at '" + name_ + "'");
   }
+  // From here on: what a fault asked of the resource at the gate is nobody's try.
+  grows_ = tries_max_ != 0;
+  refusals_ = 0;
   void* block = nullptr;
   try {
     block = resource_.allocate(request);

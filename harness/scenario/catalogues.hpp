@@ -13,6 +13,7 @@
 #include "harness/device/device.hpp"
 #include "harness/fault/fault.hpp"
 #include "harness/memory/resource.hpp"
+#include "harness/scenario/drawn.hpp"
 #include "harness/scenario/table.hpp"
 #include "harness/simt/kernel.hpp"
 
@@ -26,6 +27,7 @@ struct AllocatorEntry {
   /// Throws UserError for bad options, std::invalid_argument for options that contradict each other.
   std::unique_ptr<Resource> (*make)(const Table& options, Resource* upstream, Device& device);
   bool takes_upstream = true;  ///< false: borrows from the device itself.
+  std::span<const DrawnOption> drawn = {};
 };
 
 struct FaultEntry {
@@ -37,27 +39,6 @@ struct KernelEntry {
   std::string_view name, summary;
   /// Throws UserError or std::invalid_argument for a shape that cannot be.
   std::unique_ptr<Kernel> (*make)(const Table& shape);
-};
-
-/// A whole number among a workload's options, drawn from `min` to `max`.
-struct DrawnNumber {
-  std::string_view key;
-  std::uint64_t min = 0, max = 0;
-};
-/// A step "verb S N" of a workload that does a list of them: S below `slots`, N at most `number_max`; 0
-/// leaves either out.
-struct DrawnVerb {
-  std::string_view verb;
-  std::uint64_t slots = 0, number_max = 0;
-};
-/// What `drought fuzz` draws of a workload: its numbers, and for each of up to `processes_max` tables called
-/// `process` a list `steps` of verbs.
-struct Drawn {
-  std::span<const DrawnNumber> numbers;
-  std::span<const DrawnVerb> verbs;
-  std::string_view process;
-  std::size_t processes_max = 0;
-  bool any() const { return !numbers.empty() || !verbs.empty(); }
 };
 
 struct WorkloadEntry {

@@ -128,7 +128,9 @@ void Rig::heal() noexcept {
 void Rig::enter(Call& call) {
   if (quiet_) return;
   ++calls_;
-  scheduler_.step(!gives_back(call.site));
+  // Made in destructors, and by noexcept functions.
+  if (gives_back(call.site)) scheduler_.hold_exceptions();
+  scheduler_.step();
   if (!plan_.idle()) meet_faults(call);
   // Last, so that what a fault refuses leaves no trace: it never touched its operands.
   if (!call.refused) ledger_.judge(call);
@@ -147,10 +149,7 @@ void Rig::meet_faults(Call& call) {
   quiet_ = true;
   plan_.consider(call, now, scene);
   quiet_ = false;
-  if (call.kills_process) {
-    ++kills_;
-    scheduler_.die();
-  }
+  if (call.kills_process && scheduler_.inside()) scheduler_.die();
   if (call.delay_steps != 0) scheduler_.sleep(call.delay_steps);
 }
 
@@ -162,7 +161,9 @@ Device& Rig::device_of_caller() {
 void Rig::leave(Call& call, Status status) noexcept {
   // Those too that a fault makes, and those that a chain makes at its start: they are ended as others are.
   handles_.note(call, status);
+  if (!call.refused && (status == Status::success || gives_back(call.site))) ledger_.completed(call);
   if (quiet_) return;
+  if (gives_back(call.site)) scheduler_.release_exceptions();
   if (plan_.awaits(call)) {
     Scene scene{device_of_caller(), ledger_, fault_random_};
     quiet_ = true;
@@ -180,7 +181,6 @@ void Rig::leave(Call& call, Status status) noexcept {
       if (fault_place_.empty()) fault_place_ = ledger_.explain_fault(parts.device->fault_address());
   const bool launches = (call.site == Site::launch && !call.captured) || call.site == Site::cudaGraphLaunch;
   if (launches && status == Status::success) ++record_.launches;
-  if (!call.refused && (status == Status::success || gives_back(call.site))) ledger_.completed(call);
 }
 
 }  // namespace drought

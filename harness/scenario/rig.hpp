@@ -64,8 +64,6 @@ class Rig final : private CallGate {
   const Refusal& last_refusal() const { return last_refusal_; }
   /// Calls that answered another error so far; a call that gives something back is none.
   std::uint64_t other_refusals() const { return other_refusals_; }
-  /// Processes that a fault has killed so far.
-  std::uint64_t kills() const { return kills_; }
   void decide(std::string_view what, std::uint64_t value) {
     record_.decisions.push_back(std::string(what) + "=" + std::to_string(value));
   }
@@ -108,7 +106,7 @@ class Rig final : private CallGate {
   Handles handles_;
   Random fault_random_;
   std::vector<RankParts> ranks_;
-  std::uint64_t calls_ = 0, memory_refusals_ = 0, other_refusals_ = 0, kills_ = 0;
+  std::uint64_t calls_ = 0, memory_refusals_ = 0, other_refusals_ = 0;
   std::string fault_place_;
   Refusal last_refusal_;
   bool quiet_ = false;  ///< A fault's own calls: no step, no judgement, no strike.
@@ -135,11 +133,11 @@ class AttemptScope {
       : rig_(rig),
         refusals_(rig.memory_refusals()),
         other_refusals_(rig.other_refusals()),
-        kills_(rig.kills()),
+        deaths_(rig.scheduler().deaths()),
         index_(rig.record().begin_attempt(std::move(attempt))) {}
   ~AttemptScope() {
     if (ended_) return;
-    const bool failed_otherwise = failed_otherwise_ || rig_.kills() != kills_;
+    const bool failed_otherwise = failed_otherwise_ || rig_.scheduler().deaths() != deaths_;
     const bool no_memory = rig_.memory_refusals() != refusals_ && !failed_otherwise;
     rig_.record().end_attempt(index_, no_memory ? Attempt::End::out_of_memory : Attempt::End::other_error);
   }
@@ -155,7 +153,7 @@ class AttemptScope {
 
  private:
   Rig& rig_;
-  const std::uint64_t refusals_, other_refusals_, kills_;
+  const std::uint64_t refusals_, other_refusals_, deaths_;
   const std::size_t index_;
   bool ended_ = false, failed_otherwise_ = false;
 };

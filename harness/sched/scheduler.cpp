@@ -54,7 +54,7 @@ Scheduler::Process& Scheduler::choose(const std::vector<Process*>& able) {
 /// Whether the running process gives way at this step.
 bool Scheduler::switches_now() {
   if (!options_.switches) return random_.below(2) == 0;
-  return std::binary_search(options_.switches->begin(), options_.switches->end(), steps_);
+  return std::binary_search(options_.switches->begin(), options_.switches->end(), steps_ - shift_);
 }
 
 void Scheduler::resume(Process& process) {
@@ -90,6 +90,9 @@ void Scheduler::unwind() {
 }
 
 void Scheduler::run() {
+  if (!first_began_) first_began_ = steps_;
+  shift_ = steps_ - *first_began_;
+  random_ = Random(options_.seed).split(kStream);
   for (;;) {
     const std::vector<Process*> able = runnable();
     if (able.empty()) break;
@@ -136,28 +139,29 @@ void Scheduler::run_beside(const std::string& name, int count, const std::functi
   if (first) std::rethrow_exception(first);
 }
 
-void Scheduler::give_way(bool may_throw) {
+void Scheduler::give_way() {
   Process* const self = running_;
   Fiber::suspend();
   self->waits_for.clear();
-  if (unwinding_ && may_throw) throw Hung(hung_);
+  if (unwinding_ && may_throw()) throw Hung(hung_);
 }
 
-void Scheduler::step(bool may_throw) {
+void Scheduler::step() {
   ++steps_;
   if (!running_) return;
   if (unwinding_) {
     if (steps_ >= unwind_last_) Fiber::suspend();  // Given up here: it is never resumed.
-    if (may_throw) throw Hung(hung_);
+    if (may_throw()) throw Hung(hung_);
     return;
   }
-  if (steps_ > options_.steps_max) {
+  if (running_->doomed) die();
+  if (steps_ - shift_ > options_.steps_max) {
     declare_hung("steps_max of " + std::to_string(options_.steps_max) + " is spent");
-    give_way(may_throw);
+    give_way();
     return;
   }
   if (processes_.size() == 1) return;
-  if (switches_now()) give_way(may_throw);
+  if (switches_now()) give_way();
 }
 
 void Scheduler::wait_until(const std::string& why, const std::function<bool()>& ready) {
@@ -168,13 +172,25 @@ void Scheduler::wait_until(const std::string& why, const std::function<bool()>& 
   while (!ready()) {
     running_->ready = ready;
     running_->waits_for = why;
-    give_way(true);
+    give_way();
   }
 }
 
 void Scheduler::die() {
   if (!running_) throw std::logic_error("a process is killed outside any");
+  running_->doomed = true;
+  if (running_->dying || !may_throw()) return;
+  running_->dying = true;
+  ++deaths_;
   throw Killed{};
+}
+
+void Scheduler::hold_exceptions() noexcept {
+  if (running_) ++running_->held;
+}
+
+void Scheduler::release_exceptions() noexcept {
+  if (running_) --running_->held;
 }
 
 std::string Scheduler::killed(int rank) const {
@@ -190,7 +206,7 @@ void Scheduler::sleep(std::uint64_t steps) {
     if (!running_ || processes_.size() == 1) {
       steps_ = until;
     } else {
-      step(true);
+      step();
     }
   }
 }

@@ -45,28 +45,38 @@ class Scheduler {
     std::optional<std::vector<std::uint64_t>> switches;
   };
   explicit Scheduler(Options options)
-      : options_(std::move(options)), random_(Random(options_.seed).split(0x5C4ED)) {}
+      : options_(std::move(options)), random_(Random(options_.seed).split(kStream)) {}
 
   /// Adds a process. `rank` is what triggers and groups know it by; -1 for none.
   void spawn(std::string name, int rank, std::function<void()> body);
-  /// Runs until every process has ended. Rethrows the first exception that one let escape, Hung aside.
+  /// Runs until every process has ended; the same processes again in the same order. Rethrows the first
+  /// exception that one let escape, Hung aside.
   void run();
   /// Runs the bodies as processes beside the calling one, which waits for them all; rethrows the first
   /// exception that one let escape. Call from inside a process.
   void run_beside(const std::string& name, int count, const std::function<void(int rank)>& body);
 
-  /// One step of the calling process. Throws Hung when the steps are spent and `may_throw`.
-  void step(bool may_throw);
+  /// One step of the calling process. Throws Hung when the steps are spent.
+  void step();
   /// Lets others run until `ready`. `why` is what the report says when it never is. Throws Hung.
   void wait_until(const std::string& why, const std::function<bool()>& ready);
   /// Lets `steps` of virtual time pass for the calling process.
   void sleep(std::uint64_t steps);
 
+  /// Between the two the calling process runs what no exception may leave, as a free does: it learns after
+  /// them that it is hung or killed. They nest.
+  void hold_exceptions() noexcept;
+  void release_exceptions() noexcept;
+
   /// Ends the calling process here, as kill -9 would: what it owns is given back, as a driver does with the
-  /// memory of a dead process, and nobody hears of it but who asks. Does not return.
-  [[noreturn]] void die();
+  /// memory of a dead process, and nobody hears of it but who asks. Returns where exceptions are held, and
+  /// when it is dying already.
+  void die();
   /// The process of this rank that was killed since run() began; "" when none was.
   std::string killed(int rank) const;
+
+  /// Processes that were killed.
+  std::uint64_t deaths() const { return deaths_; }
 
   std::uint64_t now() const { return steps_; }
   /// Of the process that runs; -1 outside any.
@@ -88,6 +98,8 @@ class Scheduler {
     std::function<bool()> ready;  ///< Empty: runnable.
     std::string waits_for;
     std::exception_ptr escaped;
+    unsigned held = 0;                     ///< How deep it is in what no exception may leave.
+    bool doomed = false, dying = false;    ///< It is to die where that may begin; it is being unwound.
     bool killed = false, mourned = false;  ///< Mourned: whoever started it was told.
   };
   /// Unwinds a process that is killed; no std::exception, so that what handles errors lets it pass.
@@ -100,16 +112,32 @@ class Scheduler {
   void resume(Process& process);
   void declare_hung(const std::string& why);
   void unwind();
-  void give_way(bool may_throw);
+  void give_way();
+  bool may_throw() const { return running_->held == 0; }
+
+  static constexpr std::uint64_t kStream = 0x5C4ED;
 
   const Options options_;
   Random random_;
   std::vector<std::unique_ptr<Process>> processes_;
   Process* running_ = nullptr;
   const Process* last_ = nullptr;  ///< Who ran last, of a listed order.
-  std::uint64_t steps_ = 0, unwind_last_ = 0;
+  std::uint64_t steps_ = 0, unwind_last_ = 0, deaths_ = 0;
+  std::optional<std::uint64_t> first_began_;  ///< The step at which the first run() did.
+  std::uint64_t shift_ = 0;                   ///< How many steps later this one began.
   bool unwinding_ = false;
   std::string hung_;
+};
+
+/// For a destructor that makes device calls.
+class ExceptionsHeld {
+ public:
+  explicit ExceptionsHeld(Scheduler& scheduler) : scheduler_(scheduler) { scheduler_.hold_exceptions(); }
+  ~ExceptionsHeld() { scheduler_.release_exceptions(); }
+  ExceptionsHeld(const ExceptionsHeld&) = delete;
+
+ private:
+  Scheduler& scheduler_;
 };
 
 }  // namespace drought

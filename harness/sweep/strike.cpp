@@ -125,10 +125,11 @@ class StruckRun {
   }
 
   /// Question 3: the same workload again on the same rig, with nothing armed. A context that an error has
-  /// ended for good is past recovery; a fresh rig then stands for the restarted process.
+  /// ended for good is past recovery, as is an allocator whose process was killed in the midst of it; a fresh
+  /// rig then stands for the restarted process.
   void answer_recovery(Rig& struck_rig, bool lost, const Footprint& faultless, Struck& result) const {
     std::unique_ptr<Rig> fresh;
-    if (lost || struck_rig.scheduler().hung())
+    if (lost || struck_rig.scheduler().hung() || struck_rig.scheduler().deaths() != 0)
       fresh = std::make_unique<Rig>(scenario_, catalogues_, RigOptions{options_.lane, options_.seed});
     Rig& rig = fresh ? *fresh : struck_rig;
     rig.ledger().forget_order();
@@ -144,7 +145,7 @@ class StruckRun {
       result.message = "after healing: " + healed.failing.front();
     } else if (healed.footprint != faultless) {
       result.verdict = Verdict::failed;
-      result.message = "after healing the next run came to " + std::string(name(healed.outcome.kind)) + " " +
+      result.message = std::string(kAfterHealing) + std::string(name(healed.outcome.kind)) + " " +
                        healed.outcome.message + ", not to the faultless run's result";
     }
   }

@@ -17,6 +17,9 @@
 
 namespace drought {
 
+/// How a message begins that says what the next run came to; the outcome's name follows.
+inline constexpr std::string_view kAfterHealing = "after healing the next run came to ";
+
 /// A call and what strikes it.
 struct Blow {
   std::uint64_t call = 0;  ///< Index among all calls of the run, from 1.

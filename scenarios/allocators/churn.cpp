@@ -61,12 +61,12 @@ class PoolScope {
 
 Pools& pools_of(Rig& rig) {
   if (auto* const pools = dynamic_cast<Pools*>(&rig.allocator())) return *pools;
-  throw std::invalid_argument("churn: pools is above 0, and the allocator keeps no private pools");
+  throw UserError("churn: pools is above 0, and the allocator keeps no private pools");
 }
 
 RecordsStreams& recorder_of(Rig& rig) {
   if (auto* const recorder = dynamic_cast<RecordsStreams*>(&rig.allocator())) return *recorder;
-  throw std::invalid_argument("churn: used_elsewhere_every is above 0, and the allocator records no uses");
+  throw UserError("churn: used_elsewhere_every is above 0, and the allocator records no uses");
 }
 
 /// The block is written on `stream` too, and let go while that may still run.

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <tuple>
 
-#include "harness/scenario/catalogues.hpp"
+#include "harness/scenario/drawn.hpp"
 #include "harness/scenario/key.hpp"
 #include "harness/scenario/rig.hpp"
 #include "harness/scenario/workload.hpp"
@@ -41,12 +41,11 @@ class Churn final : public Workload {
     }
   };
   /// What `drought fuzz` draws.
-  static constexpr DrawnNumber drawn_numbers[] = {{"allocations", 1, 150},
-                                                  {"live_max", 1, 24},
-                                                  {"bytes_max", 1, 8_MiB},
-                                                  {"streams", 1, 4},
-                                                  {"free_one_in", 0, 4}};
-  static constexpr Drawn drawn{.numbers = drawn_numbers};
+  static constexpr std::string_view drawn_uses[] = {"0", "0", "0", "1", "3"};
+  static constexpr DrawnOption drawn_options[] = {
+      {"allocations", 1, 150}, {"live_max", 1, 24},   {"bytes_max", 1, 8_MiB},
+      {"streams", 1, 4},       {"free_one_in", 0, 4}, {"used_elsewhere_every", drawn_uses}};
+  static constexpr Drawn drawn{.options = drawn_options};
 
   /// Throws std::invalid_argument for sizes that contradict each other.
   explicit Churn(Options options);

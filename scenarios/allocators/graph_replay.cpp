@@ -28,6 +28,8 @@ GraphReplay::GraphReplay(Options options) : options_(std::move(options)) {
   if (options_.steps == 0) throw std::invalid_argument("steps must be above 0");
   if (options_.scratch_bytes < kOutputBytes)
     throw std::invalid_argument("scratch_bytes must be at least " + std::to_string(kOutputBytes));
+  if (options_.batch_bytes < kOutputBytes)
+    throw std::invalid_argument("batch_bytes must be at least " + std::to_string(kOutputBytes));
   if (options_.bug != "none" && options_.bug != "keeps_graph")
     throw std::invalid_argument("unknown bug '" + options_.bug + "'; known: none, keeps_graph");
 }

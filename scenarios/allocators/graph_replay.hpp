@@ -8,6 +8,7 @@
 #include <string>
 #include <tuple>
 
+#include "harness/scenario/drawn.hpp"
 #include "harness/scenario/key.hpp"
 #include "harness/scenario/rig.hpp"
 #include "harness/scenario/workload.hpp"
@@ -30,7 +31,12 @@ class GraphReplay final : public Workload {
                         key("batch_bytes", &Options::batch_bytes), key("bug", &Options::bug)};
     }
   };
-  /// Throws std::invalid_argument for no steps, scratch too short or an unknown bug.
+  /// What `drought fuzz` draws.
+  static constexpr DrawnOption drawn_options[] = {
+      {"steps", 1, 8}, {"scratch_bytes", 1_MiB, 64_MiB}, {"batch_bytes", 1_MiB, 512_MiB}};
+  static constexpr Drawn drawn{.options = drawn_options};
+
+  /// Throws std::invalid_argument for no steps, scratch or a batch too short or an unknown bug.
   explicit GraphReplay(Options options);
   ~GraphReplay() override;
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "allocators/graph_allocator.hpp"
+#include "harness/scenario/drawn.hpp"
 #include "harness/scenario/key.hpp"
 #include "harness/scenario/rig.hpp"
 #include "harness/scenario/workload.hpp"
@@ -31,6 +32,16 @@ class GraphScratch final : public Workload {
                         key("bug", &Options::bug)};
     }
   };
+  /// What `drought fuzz` draws.
+  static constexpr std::string_view drawn_tokens[] = {"[128]", "[128, 512]", "[512, 128, 2048]",
+                                                      "[1, 7, 2048, 3]"};
+  static constexpr DrawnOption drawn_options[] = {{"tokens", drawn_tokens},
+                                                  {"layers", 1, 6},
+                                                  {"hidden", 1, 2048},
+                                                  {"intermediate", 1, 8192},
+                                                  {"chunk_bytes_max", 0, 64_MiB}};
+  static constexpr Drawn drawn{.options = drawn_options, .shapes = true};
+
   /// Throws std::invalid_argument for an unknown bug or a model of nothing.
   explicit GraphScratch(Options options);
 

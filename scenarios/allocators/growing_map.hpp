@@ -12,7 +12,7 @@
 #include <tuple>
 #include <vector>
 
-#include "harness/scenario/catalogues.hpp"
+#include "harness/scenario/drawn.hpp"
 #include "harness/scenario/key.hpp"
 #include "harness/scenario/rig.hpp"
 #include "harness/scenario/workload.hpp"
@@ -32,8 +32,8 @@ class GrowingMap final : public Workload {
     }
   };
   /// What `drought fuzz` draws.
-  static constexpr DrawnNumber drawn_numbers[] = {{"steps", 1, 8}, {"pages", 1, 6}};
-  static constexpr Drawn drawn{.numbers = drawn_numbers};
+  static constexpr DrawnOption drawn_options[] = {{"steps", 1, 8}, {"pages", 1, 6}};
+  static constexpr Drawn drawn{.options = drawn_options};
 
   /// Throws std::invalid_argument for a bug that is not known, or nothing to map.
   explicit GrowingMap(Options options);

@@ -9,7 +9,7 @@
 #include <tuple>
 
 #include "harness/memory/bytes.hpp"
-#include "harness/scenario/catalogues.hpp"
+#include "harness/scenario/drawn.hpp"
 #include "harness/scenario/key.hpp"
 #include "harness/scenario/workload.hpp"
 
@@ -49,10 +49,10 @@ class PagedServing final : public Workload {
     }
   };
   /// What `drought fuzz` draws.
-  static constexpr DrawnNumber drawn_numbers[] = {
+  static constexpr DrawnOption drawn_options[] = {
       {"requests", 1, 24},          {"running_max", 1, 8},     {"blocks", 2, 24},    {"block_tokens", 1, 16},
       {"prompt_tokens_max", 1, 40}, {"new_tokens_max", 1, 24}, {"fork_one_in", 0, 4}};
-  static constexpr Drawn drawn{.numbers = drawn_numbers};
+  static constexpr Drawn drawn{.options = drawn_options};
 
   /// Throws std::invalid_argument for counts of nothing.
   explicit PagedServing(Options options);

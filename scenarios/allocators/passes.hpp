@@ -5,6 +5,7 @@
 
 #include <tuple>
 
+#include "harness/scenario/drawn.hpp"
 #include "harness/scenario/key.hpp"
 #include "harness/scenario/rig.hpp"
 #include "harness/scenario/workload.hpp"
@@ -22,6 +23,11 @@ class Passes final : public Workload {
                         key("passes", &Options::passes)};
     }
   };
+  /// What `drought fuzz` draws.
+  static constexpr DrawnOption drawn_options[] = {
+      {"layers", 1, 16}, {"layer_bytes", 1, 64_MiB}, {"passes", 1, 4}};
+  static constexpr Drawn drawn{.options = drawn_options};
+
   /// Throws std::invalid_argument for a count or size of 0.
   explicit Passes(Options options);
 

@@ -13,6 +13,7 @@
 #include <tuple>
 
 #include "harness/memory/bytes.hpp"
+#include "harness/scenario/drawn.hpp"
 #include "harness/scenario/workload.hpp"
 #include "scenarios/auto_profile/server.hpp"
 #include "scenarios/models/model.hpp"
@@ -52,6 +53,14 @@ class AutoProfile final : public Workload {
                         key("bug", &Options::bug)};
     }
   };
+
+  /// What `drought fuzz` draws.
+  static constexpr std::string_view drawn_models[] = {"'tiny'"};
+  static constexpr DrawnOption drawn_options[] = {
+      {"model", drawn_models},       {"batch_max_tokens", 1, 64},  {"graph_max_batch_size", 1, 8},
+      {"request_max_tokens", 1, 64}, {"decode_splits_max", 1, 4},  {"retries", 0, 3},
+      {"canary_bytes", 0, 1_MiB},    {"max_total_tokens", 0, 4096}};
+  static constexpr Drawn drawn{.options = drawn_options};
 
   /// Throws std::invalid_argument for options that cannot be.
   explicit AutoProfile(Options options);

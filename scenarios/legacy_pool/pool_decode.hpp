@@ -13,6 +13,7 @@
 #include <tuple>
 #include <vector>
 
+#include "harness/scenario/drawn.hpp"
 #include "harness/scenario/key.hpp"
 #include "harness/scenario/rig.hpp"
 #include "harness/scenario/workload.hpp"
@@ -52,6 +53,14 @@ class PoolDecode final : public Workload {
                         key("other_bytes", &Options::other_bytes)};
     }
   };
+  /// What `drought fuzz` draws.
+  static constexpr std::string_view drawn_types[] = {"['f16']", "['q8_0']", "['q4_0']",
+                                                     "['q4_0', 'f16', 'q8_0']"};
+  static constexpr std::string_view drawn_tokens[] = {"128", "384", "1024"};
+  static constexpr DrawnOption drawn_options[] = {
+      {"tokens", drawn_tokens}, {"kv_types", drawn_types}, {"kv_layers", 1, 4}, {"parallel_blocks", 1, 4}};
+  static constexpr Drawn drawn{.options = drawn_options, .shapes = true};
+
   /// Throws std::invalid_argument for figures that cannot be.
   explicit PoolDecode(Options options);
 

@@ -22,6 +22,7 @@ class BlockServer {
         waiting_(processes) {}
   /// An error is being thrown already, or finish() has waited.
   ~BlockServer() {
+    const ExceptionsHeld held(rig_.scheduler());
     if (!finished_ && !rig_.scheduler().hung()) (void)rig_.device().synchronize();
     for (Slot& slot : slots_)
       if (slot.data) give_back(slot);
@@ -195,8 +196,8 @@ class BlockServer {
   }
 
   void read(std::size_t process, Slot& slot) {
-    if (!slot.filled) return;
     use(process, slot, bug_ != SharedBlocks::Bug::stale_read, [&](void* data, Stream stream) {
+      if (!slot.filled) return;
       std::uint8_t seen = 0;
       must(rig_.device().memcpy(&seen, data, 1, stream), "cudaMemcpy");
       const std::uint8_t wanted = slot.value;

@@ -21,7 +21,7 @@
 #include <tuple>
 #include <vector>
 
-#include "harness/scenario/catalogues.hpp"
+#include "harness/scenario/drawn.hpp"
 #include "harness/scenario/key.hpp"
 #include "harness/scenario/table.hpp"
 #include "harness/scenario/workload.hpp"
@@ -50,13 +50,13 @@ class SharedBlocks final : public Workload {
     }
   };
   /// What `drought fuzz` draws.
-  static constexpr DrawnNumber drawn_numbers[] = {{"budget_mib", 4, 16}};
+  static constexpr DrawnOption drawn_options[] = {{"budget_mib", 4, 16}};
   static constexpr DrawnVerb drawn_verbs[] = {{"take", kSlots, 8},
                                               {"fill", kSlots, 255},
                                               {"read", kSlots, 0},
                                               {"pin", kSlots, 0},
                                               {"drop", kSlots, 0}};
-  static constexpr Drawn drawn{drawn_numbers, drawn_verbs, "process", 3};
+  static constexpr Drawn drawn{drawn_options, drawn_verbs, "process", 3};
 
   /// Throws UserError at the place of a step that cannot be, std::invalid_argument for an unknown bug.
   explicit SharedBlocks(Options options);
