@@ -18,6 +18,7 @@
 #include "kernels/prefill_attention.hpp"
 #include "kernels/reference_attention.hpp"
 #include "kernels/rope.hpp"
+#include "kernels/rope_block.hpp"
 #include "kernels/sampling.hpp"
 #include "kernels/shared_object_kernel.hpp"
 #include "kernels/vision_attention.hpp"

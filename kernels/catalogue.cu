@@ -12,7 +12,7 @@
 #include "kernels/patch_merger.hpp"
 #include "kernels/prefill_block.hpp"
 #include "kernels/reference_attention.hpp"
-#include "kernels/rope.hpp"
+#include "kernels/rope_block.hpp"
 #include "kernels/sampling.hpp"
 
 namespace drought {

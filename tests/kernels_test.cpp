@@ -11,7 +11,6 @@
 #include "kernels/embedding.hpp"
 #include "kernels/linear.hpp"
 #include "kernels/oracle.hpp"
-#include "kernels/rope.hpp"
 #include "kernels/sampling.hpp"
 #include "kernels/shape.hpp"
 #include "kernels/vision_attention.hpp"
@@ -114,18 +113,6 @@ TEST(VisionAttention, RefusesStartsThatAreNotItsShapes) {
   KernelMemory memory(kernel, 1);
   fill_integers(std::vector<std::int32_t>{0, 60, 50}, memory.bytes("cu_seqlens"));
   EXPECT_EQ(kernel.wrong_inputs(memory.views()), "cu_seqlens[1] is 60, the shape says 17");
-}
-
-TEST(Rope, RefusesAxesAndPositionsThatItsShapeDoesNotHave) {
-  const Rope kernel({.tokens = 3, .head_dim = 64, .positions = "vision"});
-  KernelMemory memory(kernel, 1);
-  EXPECT_EQ(kernel.wrong_inputs(memory.views()), "");
-  fill_integers(std::vector<std::int32_t>{0, 1, 2, 3, -4, 5}, memory.bytes("positions"));
-  EXPECT_EQ(kernel.wrong_inputs(memory.views()), "positions[1][1] is -4");
-  auto axes = integers(memory.bytes("axes"));
-  axes[15] = 2;
-  fill_integers(axes, memory.bytes("axes"));
-  EXPECT_EQ(kernel.wrong_inputs(memory.views()), "axes[15] is 2, the shape says 0");
 }
 
 TEST(Embedding, RefusesATokenThatTheTableDoesNotHaveBeforeAndDuringTheLaunch) {
@@ -240,10 +227,22 @@ INSTANTIATE_TEST_SUITE_P(
         BadShape{"prefill_attention", "body = 'ampere'", "unknown body 'ampere'"},
         BadShape{"rope", "head_dim = 60", "head_dim must be a multiple of 8 up to 512"},
         BadShape{"rope", "rotary_dim = 72", "rotary_dim must be a multiple of 8 and no more than head_dim"},
-        BadShape{"rope", "positions = 'audio'", "unknown positions 'audio'; known: text, m-rope, vision"},
+        BadShape{"rope", "positions = 'audio'",
+                 "unknown positions 'audio'; known: text, m-rope, interleaved-m-rope, vision"},
         BadShape{"rope", "positions = 'm-rope'\nsections = [16, 8, 7]",
                  "sections must add up to the 32 pairs"},
+        BadShape{"rope", "positions = 'interleaved-m-rope'\nsections = [12, 10, 11]",
+                 "sections must add up to the 32 pairs"},
+        BadShape{"rope", "positions = 'interleaved-m-rope'\nsections = [16, 16]", "has three sections"},
+        BadShape{"rope", "positions = 'interleaved-m-rope'\nsections = [10, 11, 11]",
+                 "sections of height and width are too large to be dealt out in turn"},
         BadShape{"rope", "sections = [32]", "sections are for m-rope only"},
+        BadShape{"rope", "scaling = 'yarn'", "unknown scaling 'yarn'; known: none, linear, llama3"},
+        BadShape{"rope", "scaling = 'linear'\nfactor = 0.5", "factor must be between 1 and a million"},
+        BadShape{"rope", "factor = 2", "factor is for a scaling only"},
+        BadShape{"rope", "scaling = 'llama3'\nlow_factor = 4",
+                 "low_factor must be above 0 and below high_factor"},
+        BadShape{"rope", "trained_tokens = 0", "trained_tokens must be between 1 and 2^30"},
         BadShape{"rope", "base = 1", "base must be above 1"},
         BadShape{"patch_embedding", "patch = 0", "a patch must have between 1 and 2^30 numbers"},
         BadShape{"patch_embedding", "channels = 4611686018427387904\npatch = 8",
