@@ -115,6 +115,9 @@ Decoder::Value Decoder::attention(Value normed, const DecoderBatch& batch) {
     q = head_norm(q, "q_norm", model_.heads);
     k = head_norm(k, "k_norm", model_.kv_heads);
   }
+  q = batch.rotation.turn(program_, what("rope of q"), q, tokens_, model_.heads);
+  if (!options_.leaves_keys)
+    k = batch.rotation.turn(program_, what("rope of k"), k, tokens_, model_.kv_heads);
   append(k, batch.slots, 0, keys);
   append(v, batch.slots, 1, keys);
   Value out_rows = attend(q, k, v, batch);
