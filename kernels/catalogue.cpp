@@ -4,7 +4,6 @@
 #include <sstream>
 
 #include "harness/simt/host_launch.hpp"
-#include "kernels/append_rows.hpp"
 #include "kernels/checksum.hpp"
 #include "kernels/decode_attention.hpp"
 #include "kernels/decode_variants.hpp"
@@ -41,7 +40,6 @@ using AllKernels = Kernels<PrefillAttention,    //
                            Norm,                //
                            GatedActivation,     //
                            Embedding,           //
-                           AppendRows,          //
                            Sampling,            //
                            SharedObjectKernel,  //
                            Checksum>;
@@ -110,7 +108,6 @@ template struct HostBodies<LinearVariants>;
 template struct HostBodies<NormVariants>;
 template struct HostBodies<ActivationVariants>;
 template struct HostBodies<EmbeddingVariants>;
-template struct HostBodies<AppendVariants>;
 template struct HostBodies<SamplingVariants>;
 template struct HostBodies<ChecksumVariants>;
 

@@ -1,6 +1,5 @@
 // CUDA's bodies of every kernel, a line each.
 #include "harness/simt/cuda_launch.hpp"
-#include "kernels/append_rows.hpp"
 #include "kernels/checksum.hpp"
 #include "kernels/decode_variants.hpp"
 #include "kernels/embedding.hpp"
@@ -29,7 +28,6 @@ template struct CudaBodies<LinearVariants>;
 template struct CudaBodies<NormVariants>;
 template struct CudaBodies<ActivationVariants>;
 template struct CudaBodies<EmbeddingVariants>;
-template struct CudaBodies<AppendVariants>;
 template struct CudaBodies<SamplingVariants>;
 template struct CudaBodies<ChecksumVariants>;
 

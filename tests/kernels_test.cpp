@@ -5,7 +5,6 @@
 #include <ostream>
 
 #include "harness/simt/number.hpp"
-#include "kernels/append_rows.hpp"
 #include "kernels/catalogue.hpp"
 #include "kernels/decode_attention.hpp"
 #include "kernels/embedding.hpp"
@@ -120,22 +119,6 @@ TEST(Embedding, RefusesATokenThatTheTableDoesNotHaveBeforeAndDuringTheLaunch) {
   KernelMemory memory(kernel, 1);
   fill_integers(std::vector<std::int32_t>{3, -1}, memory.bytes("indices"));
   EXPECT_EQ(kernel.wrong_inputs(memory.views()), "indices[1] is -1, the table has 4 entries");
-  EXPECT_EQ(memory.launch(0), Status::illegal_address);
-}
-
-TEST(AppendRows, LeavesEveryRowThatNoSlotNamesAndRefusesASlotNamedTwice) {
-  const AppendRows kernel({.type = "fp32", .rows = 2, .width = 3, .pool_rows = 5});
-  KernelMemory memory(kernel, 1);
-  fill_integers(std::vector<std::int32_t>{4, 1}, memory.bytes("slots"));
-  EXPECT_EQ(kernel.wrong_inputs(memory.views()), "");
-  ASSERT_EQ(memory.launch(0), Status::success) << host_launch_report();
-  EXPECT_TRUE(memory.compare().within) << memory.compare().text;
-  for (const std::size_t row : {0, 2, 3})
-    for (const std::byte byte : memory.bytes("out").subspan(row * 12, 12)) EXPECT_EQ(byte, std::byte{0xff});
-  fill_integers(std::vector<std::int32_t>{4, 4}, memory.bytes("slots"));
-  EXPECT_EQ(kernel.wrong_inputs(memory.views()), "slot 4 is named twice");
-  fill_integers(std::vector<std::int32_t>{4, 5}, memory.bytes("slots"));
-  EXPECT_EQ(kernel.wrong_inputs(memory.views()), "slots[1] is 5, the pool has 5 rows");
   EXPECT_EQ(memory.launch(0), Status::illegal_address);
 }
 

@@ -84,7 +84,8 @@ class Decoder {
   Value linear_attention(Value normed, const DecoderBatch& batch);
   Value mlp(Value normed, std::size_t ffn);
   Value mixture(Value normed);
-  void append(Value rows, Value slots, std::size_t half, std::size_t width);
+  /// Rows of keys, and of values if there are any, into the layer's pages.
+  void append(Value keys, const Value* values, Value slots, std::size_t heads, std::size_t width);
   DecoderOutput add_head(Value hidden, Value delta, const DecoderBatch& batch);
 
   static Planned in(std::string_view name, std::size_t bytes, Value value) {
