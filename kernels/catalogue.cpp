@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "harness/simt/host_launch.hpp"
+#include "kernels/add_rows.hpp"
 #include "kernels/checksum.hpp"
 #include "kernels/decode_attention.hpp"
 #include "kernels/decode_variants.hpp"
@@ -40,6 +41,7 @@ using AllKernels = Kernels<PrefillAttention,    //
                            Norm,                //
                            GatedActivation,     //
                            Embedding,           //
+                           AddRows,             //
                            Sampling,            //
                            SharedObjectKernel,  //
                            Checksum>;
@@ -108,6 +110,7 @@ template struct HostBodies<LinearVariants>;
 template struct HostBodies<NormVariants>;
 template struct HostBodies<ActivationVariants>;
 template struct HostBodies<EmbeddingVariants>;
+template struct HostBodies<AddRowsVariants>;
 template struct HostBodies<SamplingVariants>;
 template struct HostBodies<ChecksumVariants>;
 

@@ -1,5 +1,6 @@
 // CUDA's bodies of every kernel, a line each.
 #include "harness/simt/cuda_launch.hpp"
+#include "kernels/add_rows.hpp"
 #include "kernels/checksum.hpp"
 #include "kernels/decode_variants.hpp"
 #include "kernels/embedding.hpp"
@@ -28,6 +29,7 @@ template struct CudaBodies<LinearVariants>;
 template struct CudaBodies<NormVariants>;
 template struct CudaBodies<ActivationVariants>;
 template struct CudaBodies<EmbeddingVariants>;
+template struct CudaBodies<AddRowsVariants>;
 template struct CudaBodies<SamplingVariants>;
 template struct CudaBodies<ChecksumVariants>;
 

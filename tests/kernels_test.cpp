@@ -5,6 +5,7 @@
 #include <ostream>
 
 #include "harness/simt/number.hpp"
+#include "kernels/add_rows.hpp"
 #include "kernels/catalogue.hpp"
 #include "kernels/decode_attention.hpp"
 #include "kernels/embedding.hpp"
@@ -120,6 +121,16 @@ TEST(Embedding, RefusesATokenThatTheTableDoesNotHaveBeforeAndDuringTheLaunch) {
   fill_integers(std::vector<std::int32_t>{3, -1}, memory.bytes("indices"));
   EXPECT_EQ(kernel.wrong_inputs(memory.views()), "indices[1] is -1, the table has 4 entries");
   EXPECT_EQ(memory.launch(0), Status::illegal_address);
+}
+
+TEST(AddRows, RefusesARowThatThereIsNotToAddBeforeAndDuringTheLaunch) {
+  const AddRows kernel({.rows = 2, .entries = 4, .width = 8});
+  KernelMemory memory(kernel, 1);
+  fill_integers(std::vector<std::int32_t>{-1, 4}, memory.bytes("indices"));
+  EXPECT_EQ(kernel.wrong_inputs(memory.views()), "indices[1] is 4, there are 4 rows to add");
+  EXPECT_EQ(memory.launch(0), Status::illegal_address);
+  fill_integers(std::vector<std::int32_t>{-2, 3}, memory.bytes("indices"));
+  EXPECT_EQ(kernel.wrong_inputs(memory.views()), "indices[0] is -2, there are 4 rows to add");
 }
 
 TEST(Sampling, DrawsEachTokenAsOftenAsItsProbabilitySays) {
@@ -244,6 +255,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadShape{"gated_activation", "function = 'relu'", "unknown function 'relu'; known: silu, gelu_tanh"},
         BadShape{"gated_activation", "rows = 1073741824\nwidth = 1073741824", "more than a grid takes"},
         BadShape{"embedding", "entries = 0", "entries must be between 1 and 2^30"},
+        BadShape{"add_rows", "entries = 0", "entries must be between 1 and 2^30"},
         BadShape{"sampling", "top_k = 301", "top_k is more than vocab"},
         BadShape{"sampling", "temperature = 0.0", "temperature must be between 0.01 and 100"},
         BadShape{"sampling", "vocab = 20000000", "vocab must be below 2^24"},

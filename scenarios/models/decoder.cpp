@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/add_rows.hpp"
 #include "kernels/decode_attention.hpp"
 #include "kernels/embedding.hpp"
 #include "kernels/gated_activation.hpp"
@@ -254,6 +255,13 @@ DecoderOutput Decoder::add(const DecoderBatch& batch) {
     const Normed second = add_and_norm(mixed, drops ? nullptr : &first.sum, "post_norm");
     hidden = second.sum;
     delta = model_.has_experts(layer_) ? mixture(second.out) : mlp(second.out, model_.ffn);
+    if (layer_ >= batch.taps.size()) continue;
+    hidden = activation("hidden", tokens_ * model_.hidden);
+    program_.call(
+        what("tap"),
+        std::make_unique<AddRows>(AddRows::Shape{
+            .type = model_.type, .rows = tokens_, .entries = batch.image_tokens, .width = model_.hidden}),
+        {second.sum, batch.taps[layer_], batch.tap_rows, hidden});
   }
   return add_head(hidden, delta, batch);
 }

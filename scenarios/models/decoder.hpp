@@ -30,6 +30,10 @@ struct DecoderBatch {
   Rotation rotation;                           ///< Of attention that is plain.
   std::size_t image_tokens = 0;                ///< Rows of `image` that replace embeddings; 0: none do.
   Program::Value image = 0, image_rows = 0;    ///< Those rows, and which of the batch they replace.
+  /// As many rows from each of the tower's taps, added behind the first layers (Qwen3-VL's DeepStack), and
+  /// for each row of the batch which of them.
+  std::vector<Program::Value> taps = {};
+  Program::Value tap_rows = 0;
 };
 
 struct DecoderOptions {

@@ -20,45 +20,14 @@ void ProgramInputs::upload(std::size_t index, std::span<const std::byte> content
 }
 
 std::vector<Tag> ModelServer::tags() {
-  return {"weights",
-          "kv_pages",
-          "state",
-          "pixels",
-          "image_tokens",
-          "ids",
-          "slots",
-          "sampled_rows",
-          "uniforms",
-          "page_table",
-          "seqlens",
-          "cu_seqlens",
-          "positions",
-          "frequencies",
-          "axes",
-          "rotated",
-          "image_rows",
-          "hidden",
-          "normed",
-          "linear_out",
-          "workspace",
-          "attention_out",
-          "mlp",
-          "head_normed",
-          "tokens",
-          "logits",
-          "probabilities",
-          "vision_linear",
-          "vision_normed",
-          "vision_hidden",
-          "vision_attended",
-          "vision_mlp",
-          "merger_active",
-          "experts_in_out",
-          "experts_active",
-          "experts_out_out",
-          "experts_sum",
-          "split_out",
-          "split_lse"};
+  return {
+      "weights",         "kv_pages",        "state",      "pixels",        "image_tokens",   "ids",
+      "slots",           "sampled_rows",    "uniforms",   "page_table",    "seqlens",        "cu_seqlens",
+      "positions",       "frequencies",     "axes",       "rotated",       "image_rows",     "tap_rows",
+      "hidden",          "normed",          "linear_out", "workspace",     "attention_out",  "mlp",
+      "head_normed",     "tokens",          "logits",     "probabilities", "vision_linear",  "vision_normed",
+      "vision_hidden",   "vision_attended", "vision_mlp", "merger_active", "experts_in_out", "experts_active",
+      "experts_out_out", "experts_sum",     "split_out",  "split_lse"};
 }
 
 void ModelServer::note_peak(const char* what, std::size_t base_bytes) {
@@ -136,6 +105,17 @@ ModelServer::Result ModelServer::read(void* logits, void* tokens, std::size_t ro
   return result;
 }
 
+void ModelServer::add_taps(DecoderBatch& batch, Program& program, ProgramInputs& inputs) const {
+  if (image_.size() == 1 || options_.bug == "taps_dropped") return;
+  std::vector<std::int32_t> rows(batch.tokens, -1);
+  const std::vector<std::int32_t>& order = layout_->token_order();
+  for (std::size_t i = 0; i < order.size(); ++i)
+    rows[static_cast<std::size_t>(order[i])] = static_cast<std::int32_t>(i);
+  batch.tap_rows = inputs.add(program, "tap_rows", bytes_of(rows));
+  for (std::size_t tap = 1; tap < image_.size(); ++tap)
+    batch.taps.push_back(program.given("image_tokens", image_[tap].data(), image_[tap].bytes()));
+}
+
 ModelServer::Result ModelServer::run_prompt(std::size_t sequence, std::size_t tokens, bool judges) {
   Program program(
       {.rig = &rig_, .memory = &rig_.memory(), .meter = &meter_, .stream = stream_, .judges_each = judges});
@@ -157,6 +137,7 @@ ModelServer::Result ModelServer::run_prompt(std::size_t sequence, std::size_t to
     batch.image_tokens = image->tokens();
     batch.image = program.given("image_tokens", image_[0].data(), image_[0].bytes());
     batch.image_rows = inputs.add(program, "image_rows", bytes_of(image->token_order()));
+    add_taps(batch, program, inputs);
   }
   const DecoderOutput output = Decoder(program, model_, *weights_, *cache_, decoder_options()).add(batch);
   program.run();

@@ -75,6 +75,8 @@ class ModelServer {
   DecoderOptions decoder_options() const;
   Rotation rotation(Program& program, ProgramInputs& inputs, const Rope::Shape& shape,
                     const std::vector<std::int32_t>& positions) const;
+  /// What the tower's taps give to a prompt that begins with the image.
+  void add_taps(DecoderBatch& batch, Program& program, ProgramInputs& inputs) const;
   /// Of the decoder, as its programs take it.
   Rope::Shape rope() const;
   /// Null but of the sequence that begins with the image.

@@ -11,9 +11,10 @@
 namespace drought {
 namespace {
 
-constexpr std::array<std::string_view, 10> kBugs{
-    "none",      "wrong_page",      "slot_before",       "residual_dropped", "scratch_freed",
-    "keys_left", "image_forgotten", "pairs_in_sections", "patches_in_rows",  "starts_swapped"};
+constexpr std::array<std::string_view, 11> kBugs{
+    "none",        "wrong_page",      "slot_before",       "residual_dropped", "scratch_freed",
+    "keys_left",   "image_forgotten", "pairs_in_sections", "patches_in_rows",  "starts_swapped",
+    "taps_dropped"};
 
 /// Why nothing of the model can be computed; empty when all can.
 std::string planned_only(const Model& model) {

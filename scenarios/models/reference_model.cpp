@@ -94,7 +94,11 @@ Rows ReferenceModel::logits(const std::vector<std::int32_t>& ids, const std::vec
   }
   if (image) std::ranges::copy(shown[0].values, hidden.values.begin());
   const Rows turns = angles(ids.size(), image);
-  for (std::size_t layer = 0; layer < model_.layers; ++layer) add_layer(hidden, turns, layer);
+  for (std::size_t layer = 0; layer < model_.layers; ++layer) {
+    add_layer(hidden, turns, layer);
+    if (layer + 1 < shown.size())
+      add(std::span(hidden.values).first(shown[layer + 1].values.size()), shown[layer + 1].values);
+  }
   Rows last{model_.hidden};
   for (const std::size_t row : wanted)
     last.values.insert(last.values.end(), hidden.row(row).begin(), hidden.row(row).end());
