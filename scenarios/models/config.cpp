@@ -69,8 +69,11 @@ void read_rope(const ConfigSection& text, Model& model) {
   rope.head_dim = model.head_dim;
   rope.rotary_dim = static_cast<std::size_t>(static_cast<double>(model.head_dim) *
                                              std::min(real("partial_rotary_factor", 1), 1.0));
+  if (rope.rotary_dim == 0) text.fail("partial_rotary_factor", "turns no element of a head");
   rope.base = real("rope_theta", 10'000);
   rope.sections = how.numbers("mrope_section", 8);
+  if (!rope.sections.empty() && rope.sections.size() != 3)
+    how.fail("mrope_section", "does not name the pairs of time, height and width");
   if (!rope.sections.empty())
     rope.positions = how.flag_or("mrope_interleaved", false) ? "interleaved-m-rope" : "m-rope";
   const std::string scaling = how.text_or("rope_type", how.text_or("type", "default"));
