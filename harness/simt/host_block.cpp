@@ -164,13 +164,15 @@ void HostBlock::abandon_all() {
   sanitizers::acquire(&ended_);
 }
 
-/// The current thread stands at `gate` until `count` threads, of which `first` is the lowest, have come.
+/// The current thread stands at `gate` until `count` threads, of which `first` is the lowest, have come. What
+/// they wrote meanwhile where a copy is under way is lost: the chip may carry it out at any time.
 void HostBlock::meet(Gate& gate, unsigned thread, unsigned first, unsigned count, State waiting) {
   char* const point = &gate.points[gate.phase % 2];
   sanitizers::release(point);
   bool waits = true;
   {
     const sanitizers::Untracked bookkeeping;
+    for (const Copy& copy : threads_[thread].copies) std::memset(copy.to, 0xff, kCopyBytes);
     threads_[thread].state = waiting;
     waits = ++gate.arrived < count;
     if (!waits) {
@@ -230,6 +232,13 @@ void* HostBlock::shared(unsigned thread, std::size_t offset, std::size_t bytes) 
 }
 
 void HostBlock::copy_async(unsigned thread, void* to, const void* from) {
+  bool is_taken;
+  {
+    const sanitizers::Untracked bookkeeping;
+    const auto& copies = threads_[thread].copies;
+    is_taken = std::any_of(copies.begin(), copies.end(), [&](const Copy& copy) { return copy.to == to; });
+  }
+  if (is_taken) end(Status::launch_failure, thread, "copies to where an earlier copy of its is under way");
   // The chip may read and write at any time from now on until the wait.
   if (from) sanitizers::read(from, kCopyBytes);
   sanitizers::write(to, kCopyBytes);
