@@ -39,6 +39,25 @@ TEST_P(KernelsOnEveryLane, AgreeWithTheirOraclesAndGiveTheSameBitsTwice) {
   if (!missing.empty()) GTEST_SKIP() << missing;
 }
 
+/// Few enough launches for compute-sanitizer, which makes each a hundred times as long.
+TEST_P(KernelsOnEveryLane, AreRightAtTheShapeThatAnEmptyTableGives) {
+  std::string why_not;
+  const auto device = device_of(GetParam(), why_not);
+  if (!device) GTEST_SKIP() << why_not;
+  std::string missing;
+  const auto expect_right_of = [&](const KernelEntry& entry, const char* shape) {
+    const auto kernel = entry.make(parse_toml(shape, "shape.toml"));
+    if (std::string why = missing_library(*kernel, GetParam()); !why.empty())
+      missing = std::move(why);
+    else
+      expect_right_twice(*device, *kernel, std::string(entry.name) + " " + shape);
+  };
+  for (const KernelEntry& entry : kernel_catalogue()) expect_right_of(entry, "");
+  for (const char* const name : {"prefill_attention", "decode_attention", "vision_attention"})
+    expect_right_of(*find_entry(kernel_catalogue(), name), "body = 'portable'");
+  if (!missing.empty()) GTEST_SKIP() << missing;
+}
+
 INSTANTIATE_TEST_SUITE_P(Lanes, KernelsOnEveryLane, testing::Values(Lane::host, Lane::cuda),
                          [](const auto& info) { return info.param == Lane::host ? "host" : "cuda"; });
 
