@@ -130,6 +130,7 @@ Status HostBlock::run_block(std::uint64_t seed, std::string& report) {
     threads_[t].groups.clear();
     threads_[t].ungrouped = 0;
   }
+  under_way_.assign(launch_->shared_bytes / kCopyBytes, false);
   sanitizers::release(&started_);
   unsigned left = count_;
   while (left != 0) {
@@ -231,14 +232,20 @@ void* HostBlock::shared(unsigned thread, std::size_t offset, std::size_t bytes) 
   return shared_.get() + offset;
 }
 
+std::size_t HostBlock::place_of(const void* shared) const {
+  return static_cast<std::size_t>(static_cast<const std::byte*>(shared) - shared_.get()) / kCopyBytes;
+}
+
+bool HostBlock::take_place(const void* shared) {
+  const sanitizers::Untracked bookkeeping;
+  if (under_way_[place_of(shared)]) return false;
+  return under_way_[place_of(shared)] = true;
+}
+
 void HostBlock::copy_async(unsigned thread, void* to, const void* from) {
-  bool is_taken;
-  {
-    const sanitizers::Untracked bookkeeping;
-    const auto& copies = threads_[thread].copies;
-    is_taken = std::any_of(copies.begin(), copies.end(), [&](const Copy& copy) { return copy.to == to; });
-  }
-  if (is_taken) end(Status::launch_failure, thread, "copies to where an earlier copy of its is under way");
+  if (place_of(to) >= launch_->shared_bytes / kCopyBytes)
+    end(Status::illegal_address, thread, "copies beyond the shared memory that the launch asked for");
+  if (!take_place(to)) end(Status::launch_failure, thread, "copies to where another copy is under way");
   // The chip may read and write at any time from now on until the wait.
   if (from) sanitizers::read(from, kCopyBytes);
   sanitizers::write(to, kCopyBytes);
@@ -273,6 +280,7 @@ void HostBlock::complete(Thread& thread, std::size_t copies) {
     {
       const sanitizers::Untracked bookkeeping;
       copy = thread.copies[i];
+      under_way_[place_of(copy.to)] = false;
     }
     if (copy.from) {
       std::memcpy(copy.to, copy.from, kCopyBytes);
