@@ -13,7 +13,8 @@
 #include <set>
 
 #include "harness/sched/sanitizers.hpp"
-#include "harness/simt/host_launch.hpp"
+#include "harness/simt/host_context.hpp"
+#include "harness/simt/launch.hpp"
 #include "kernels/decode_attention.hpp"
 #include "kernels/decode_variants.hpp"
 #include "kernels/norm.hpp"
@@ -121,8 +122,8 @@ std::vector<Subject> subjects() {
       subject_of<PrefillVariants, PrefillBlock<bf16, 64>, PrefillAttention>("prefill", prefill),
       subject_of<DecodeVariants, DecodeBlock<bf16, PlainRows<bf16>, 64>, DecodeAttention>("decode",
                                                                                           decode({})),
-      subject_of<DecodeVariants, DecodeBlock<bf16, Q8_0Rows, 64>, DecodeAttention>(
-          "decode_quantised", decode({.cache = "q8_0"})),
+      subject_of<DecodeVariants, DecodeBlock<bf16, Q8_0Rows, 64>, DecodeAttention>("decode_quantised",
+                                                                                   decode({.cache = "q8_0"})),
       subject_of<DecodeVariants, MlaBlock<bf16>, DecodeAttention>(
           "decode_latent", decode({.head_dim = 576, .value_dim = 512, .latent = true})),
       subject_of<ReferenceVariants, ReferenceBlock<bf16>, ReferenceAttention>(
