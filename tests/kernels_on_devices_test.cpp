@@ -39,6 +39,29 @@ TEST_P(KernelsOnEveryLane, AgreeWithTheirOraclesAndGiveTheSameBitsTwice) {
   if (!missing.empty()) GTEST_SKIP() << missing;
 }
 
+/// Every kernel as an empty table makes it, and those that have several bodies with the one named. Few enough
+/// launches for compute-sanitizer, which makes each a hundred times as long.
+void expect_catalogue_right(Lane lane, const std::string& body) {
+  std::string why_not;
+  const auto device = device_of(lane, why_not);
+  if (!device) GTEST_SKIP() << why_not;
+  std::string missing;
+  for (const KernelEntry& entry : kernel_catalogue()) {
+    const bool has_bodies = entry.name == PrefillAttention::kernel_name ||
+                            entry.name == DecodeAttention::kernel_name ||
+                            entry.name == VisionAttention::kernel_name;
+    const auto kernel = entry.make(parse_toml(has_bodies ? "body = '" + body + "'" : "", "shape.toml"));
+    if (std::string why = missing_library(*kernel, lane); !why.empty())
+      missing = std::move(why);
+    else
+      expect_right_twice(*device, *kernel, std::string(entry.name) + " " + body);
+  }
+  if (!missing.empty()) GTEST_SKIP() << missing;
+}
+
+TEST_P(KernelsOnEveryLane, AreRightAsAnEmptyTableMakesThem) { expect_catalogue_right(GetParam(), "best"); }
+TEST_P(KernelsOnEveryLane, AreRightWithPortableBodies) { expect_catalogue_right(GetParam(), "portable"); }
+
 INSTANTIATE_TEST_SUITE_P(Lanes, KernelsOnEveryLane, testing::Values(Lane::host, Lane::cuda),
                          [](const auto& info) { return info.param == Lane::host ? "host" : "cuda"; });
 

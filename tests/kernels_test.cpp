@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <ostream>
 
 #include "harness/simt/number.hpp"
 #include "kernels/add_rows.hpp"
@@ -15,10 +14,9 @@
 #include "kernels/shape.hpp"
 #include "kernels/vision_attention.hpp"
 #include "tests/kernel_memory.hpp"
+#include "tests/tested_shape.hpp"
 
 namespace drought {
-
-void PrintTo(const TestedShape& shown, std::ostream* out) { *out << shown.text; }
 
 namespace {
 
@@ -56,57 +54,7 @@ TEST_P(EveryKernelShape, IsSeenToBeWrongWhenOneOutputIsNaN) {
   EXPECT_FALSE(memory.compare().within);
 }
 
-std::string type_of(const TestedShape& shape) { return shape.text.substr(shape.text.find("type = ") + 7, 4); }
-
-template <typename T>
-void fill_with(std::span<std::byte> part, float value) {
-  const T element = from_float<T>(value);
-  for (std::size_t i = 0; i < part.size(); i += sizeof(T)) std::memcpy(&part[i], &element, sizeof(T));
-}
-
-class EveryAttentionShape : public EveryKernelShape {};
-
-TEST_P(EveryAttentionShape, AveragesValuesOfOneToExactlyOne) {
-  KernelMemory memory(*GetParam().kernel, 14);
-  std::string_view values = memory.has("v") ? "v" : "v_pages";
-  const std::string type = type_of(GetParam());
-  if (memory.bytes(values).empty()) values = "k_pages";  // A latent cache, whose keys are values too.
-  if (type == "fp32") fill_with<float>(memory.bytes(values), 1);
-  if (type == "bf16") fill_with<bf16>(memory.bytes(values), 1);
-  if (type == "fp16") fill_with<fp16>(memory.bytes(values), 1);
-  ASSERT_EQ(memory.launch(3), Status::success) << host_launch_report();
-  const auto out = memory.bytes("out");
-  const std::size_t count = out.size() / element_bytes(type);
-  const HostTensor got(out, type, {count});
-  for (std::size_t i = 0; i < count; ++i)
-    ASSERT_TRUE(got.at({i}) == 1 || got.at({i}) == 0) << "element " << i << " is " << got.at({i});
-  const Comparison comparison = memory.compare();  // Zeros only where there is no key.
-  EXPECT_TRUE(comparison.within) << comparison.text;
-}
-
-/// Kernels that average values are those that are given some; a sink's share of the weight is lost, a
-/// reference answers in another type, and what one is in a quantised cache, the cache's own tests know.
-std::vector<TestedShape> attention_shapes() {
-  std::vector<TestedShape> shapes = tested_shapes();
-  std::erase_if(shapes, [](const TestedShape& shape) {
-    const std::vector<Part> plan = shape.kernel->plan();
-    const auto has = [&](std::string_view name) {
-      return std::any_of(plan.begin(), plan.end(),
-                         [&](const Part& part) { return part.name == name && part.bytes != 0; });
-    };
-    const std::size_t cache = shape.text.find("cache = ");
-    if (cache != std::string::npos && shape.text.find("cache = " + type_of(shape)) != cache) return true;
-    return has("sinks") || has("tolerance") || !has("q");
-  });
-  return shapes;
-}
-
-std::string shape_name(const testing::TestParamInfo<TestedShape>& info) {
-  return std::string(info.param.kernel->name()) + "_" + std::to_string(info.index);
-}
-
 INSTANTIATE_TEST_SUITE_P(Catalogue, EveryKernelShape, testing::ValuesIn(tested_shapes()), shape_name);
-INSTANTIATE_TEST_SUITE_P(Catalogue, EveryAttentionShape, testing::ValuesIn(attention_shapes()), shape_name);
 
 TEST(VisionAttention, RefusesStartsThatAreNotItsShapes) {
   const VisionAttention kernel({.cu_seqlens = {0, 17, 50}});

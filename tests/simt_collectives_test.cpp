@@ -1,4 +1,5 @@
 // What a warp does together: shuffles, reductions and products of tiles.
+#include "kernels/shape.hpp"
 #include "tests/simt_kernels.hpp"
 
 namespace drought {
@@ -78,6 +79,17 @@ TEST_F(Simt, MultipliesTilesOfBothTypesAndLayoutsIntoTheAccumulatorOfMmaSync) {
   EXPECT_EQ(right(Product<float, true>{}), all);
   EXPECT_EQ(right(Product<bf16, false>{}), all);
   EXPECT_EQ(right(Product<bf16, true>{}), all);
+}
+
+TEST(HostTile, GivesTheSameBitsWithTheVectorsOfThisProcessorAndWithout) {
+  constexpr int depth = 80, columns = 72;
+  std::vector<float> a(tile_rows * depth), b(depth * columns), c(tile_rows * columns);
+  for (auto* const part : {&a, &b, &c})
+    fill_normal("fp32", 5, part->size(), std::as_writable_bytes(std::span(*part)));
+  std::vector<float> same = c;
+  host_tile::multiply<depth, columns>(c.data(), a.data(), b.data());
+  host_tile::multiply_rows<depth, columns>(same.data(), a.data(), b.data());
+  EXPECT_EQ(c, same);
 }
 
 }  // namespace

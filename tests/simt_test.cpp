@@ -82,6 +82,73 @@ TEST_F(Simt, LetsAKernelThatForgetsToWaitReadNaNs) {
   EXPECT_EQ(out, std::vector<std::uint32_t>(64, 0xffffffffu));
 }
 
+struct WriteUnderCopy : OnWords {
+  template <typename Context>
+  DROUGHT_DEVICE static void body(Context& context, const Words& given) {
+    const auto thread = static_cast<std::size_t>(context.thread());
+    std::uint32_t* const kept = context.template shared<std::uint32_t>(0, 256) + 4 * thread;
+    context.copy_async(kept, context.global(given.in), 4 * thread, true);
+    context.commit();
+    kept[0] = 7;
+    context.sync();
+    context.global(given.out)[thread] = kept[0];
+    context.template wait<0>();
+  }
+};
+
+TEST_F(Simt, LosesWhatIsWrittenWhereACopyIsUnderWay) {
+  std::vector<std::uint32_t> out(64);
+  ASSERT_EQ(run<WriteUnderCopy>(numbers(256), out), Status::success) << host_launch_report();
+  EXPECT_EQ(out, std::vector<std::uint32_t>(64, 0xffffffffu));
+}
+
+template <bool waits>
+struct CopyTwice : OnWords {
+  template <typename Context>
+  DROUGHT_DEVICE static void body(Context& context, const Words& given) {
+    const auto thread = static_cast<std::size_t>(context.thread());
+    std::uint32_t* const kept = context.template shared<std::uint32_t>(0, 256) + 4 * thread;
+    for (int turn = 0; turn < 2; ++turn) {
+      context.copy_async(kept, context.global(given.in), 4 * thread, turn == 1);
+      context.commit();
+      if (waits) context.template wait<0>();
+    }
+    context.template wait<0>();
+    context.global(given.out)[thread] = kept[0];
+  }
+};
+
+TEST_F(Simt, RefusesACopyToWhereAnotherIsUnderWay) {
+  std::vector<std::uint32_t> out(64);
+  EXPECT_EQ(run<CopyTwice<true>>(numbers(256), out), Status::success) << host_launch_report();
+  EXPECT_EQ(out[63], numbers(256)[252]);
+  EXPECT_EQ(run<CopyTwice<false>>(numbers(256), out), Status::launch_failure);
+  EXPECT_EQ(host_launch_report(),
+            "test_kernel, block (0,0,0), thread 0 copies to where another copy is under way");
+}
+
+template <int place>
+struct CopyIntoShared : OnWords {
+  template <typename Context>
+  DROUGHT_DEVICE static void body(Context& context, const Words& given) {
+    std::uint32_t* const kept = context.template shared<std::uint32_t>(0, 4);
+    if (context.thread() == 9) context.copy_async(kept + place, context.global(given.in), 0, true);
+    context.commit();
+    context.template wait<0>();
+  }
+};
+
+TEST_F(Simt, RefusesACopyBeyondTheSharedMemoryOfTheLaunch) {
+  std::vector<std::uint32_t> out(64);
+  EXPECT_EQ(run<CopyIntoShared<4>>(numbers(4), out, 64, 32), Status::success);
+  for (const Status status :
+       {run<CopyIntoShared<8>>(numbers(4), out, 64, 32), run<CopyIntoShared<4>>(numbers(4), out, 64, 31),
+        run<CopyIntoShared<-4>>(numbers(4), out, 64, 32)})
+    EXPECT_EQ(status, Status::illegal_address);
+  EXPECT_EQ(host_launch_report(),
+            "test_kernel, block (0,0,0), thread 9 copies beyond the shared memory that the launch asked for");
+}
+
 template <int offset>
 struct CopyMisaligned : OnWords {
   template <typename Context>

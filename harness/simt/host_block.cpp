@@ -130,6 +130,7 @@ Status HostBlock::run_block(std::uint64_t seed, std::string& report) {
     threads_[t].groups.clear();
     threads_[t].ungrouped = 0;
   }
+  under_way_.assign(launch_->shared_bytes / kCopyBytes, false);
   sanitizers::release(&started_);
   unsigned left = count_;
   while (left != 0) {
@@ -164,13 +165,15 @@ void HostBlock::abandon_all() {
   sanitizers::acquire(&ended_);
 }
 
-/// The current thread stands at `gate` until `count` threads, of which `first` is the lowest, have come.
+/// The current thread stands at `gate` until `count` threads, of which `first` is the lowest, have come. What
+/// they wrote meanwhile where a copy is under way is lost: the chip may carry it out at any time.
 void HostBlock::meet(Gate& gate, unsigned thread, unsigned first, unsigned count, State waiting) {
   char* const point = &gate.points[gate.phase % 2];
   sanitizers::release(point);
   bool waits = true;
   {
     const sanitizers::Untracked bookkeeping;
+    for (const Copy& copy : threads_[thread].copies) std::memset(copy.to, 0xff, kCopyBytes);
     threads_[thread].state = waiting;
     waits = ++gate.arrived < count;
     if (!waits) {
@@ -229,7 +232,20 @@ void* HostBlock::shared(unsigned thread, std::size_t offset, std::size_t bytes) 
   return shared_.get() + offset;
 }
 
+std::size_t HostBlock::place_of(const void* shared) const {
+  return static_cast<std::size_t>(static_cast<const std::byte*>(shared) - shared_.get()) / kCopyBytes;
+}
+
+bool HostBlock::take_place(const void* shared) {
+  const sanitizers::Untracked bookkeeping;
+  if (under_way_[place_of(shared)]) return false;
+  return under_way_[place_of(shared)] = true;
+}
+
 void HostBlock::copy_async(unsigned thread, void* to, const void* from) {
+  if (place_of(to) >= launch_->shared_bytes / kCopyBytes)
+    end(Status::illegal_address, thread, "copies beyond the shared memory that the launch asked for");
+  if (!take_place(to)) end(Status::launch_failure, thread, "copies to where another copy is under way");
   // The chip may read and write at any time from now on until the wait.
   if (from) sanitizers::read(from, kCopyBytes);
   sanitizers::write(to, kCopyBytes);
@@ -264,6 +280,7 @@ void HostBlock::complete(Thread& thread, std::size_t copies) {
     {
       const sanitizers::Untracked bookkeeping;
       copy = thread.copies[i];
+      under_way_[place_of(copy.to)] = false;
     }
     if (copy.from) {
       std::memcpy(copy.to, copy.from, kCopyBytes);

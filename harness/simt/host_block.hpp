@@ -80,7 +80,7 @@ class HostBlock {
   void* shared(unsigned thread, std::size_t offset, std::size_t bytes);
 
   /// Copies 16 bytes, or writes zeros when `from` is null, once `thread` waits for them; until then the
-  /// destination holds NaNs.
+  /// destination, in shared memory, holds NaNs, whatever is written there, and no other copy may go there.
   void copy_async(unsigned thread, void* to, const void* from);
   void commit(unsigned thread);
   void wait(unsigned thread, std::size_t groups_left);
@@ -139,6 +139,8 @@ class HostBlock {
   Status run_block(std::uint64_t seed, std::string& report);
   void meet(Gate& gate, unsigned thread, unsigned first, unsigned count, State waiting);
   void complete(Thread& thread, std::size_t copies);
+  std::size_t place_of(const void* shared) const;
+  bool take_place(const void* shared);  // Whether no copy is under way to it.
   void abandon_all();
   std::string describe_fault() const;
   std::string describe_deadlock() const;
@@ -158,6 +160,7 @@ class HostBlock {
     void operator()(std::byte* memory) const;
   };
   std::unique_ptr<std::byte, FreeShared> shared_;
+  std::vector<bool> under_way_;  // Whether a copy is to arrive, for each place of 16 bytes in shared_.
   std::vector<float> scratch_;
   Fault fault_;
   char started_ = 0, ended_ = 0;  // What ThreadSanitizer orders the block's start and end by.

@@ -11,10 +11,11 @@ void register_allocator_benches();
 void register_trace_benches();
 /// "scenario/…": whole runs on a simulated device.
 void register_scenario_benches();
-/// "prefill/…", "vision/…" and "rope/…": kernels on a GPU; "cold/…": the same with nothing of it in the
-/// L2 cache.
+/// "kernels/gpu/…": kernels on a GPU at the shapes of served models, as medians and with a cold L2 cache.
 void register_kernel_benches();
-/// "decode/…": decode attention on a GPU.
+/// The same of decode attention, "kernels/gpu/decode/…".
 void register_decode_benches();
+/// "kernels/host/…": attention by simulated threads, in GFLOP/s of one core.
+void register_host_kernel_benches();
 
 }  // namespace drought

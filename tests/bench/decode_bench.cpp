@@ -12,6 +12,7 @@
 #include "harness/device/device.hpp"
 #include "kernels/decode_attention.hpp"
 #include "tests/bench/benches.hpp"
+#include "tests/bench/gpu_bench.hpp"
 #include "tests/bench/read_bandwidth.hpp"
 
 namespace drought {
@@ -88,14 +89,15 @@ class DecodeCall {
            part == DecodeAttention::k_scales || part == DecodeAttention::v_scales;
   }
 
-  /// Milliseconds of one call; 0 when one was refused.
-  double run(int launches) {
+  /// Seconds of one call, of several in a row; nothing when one was refused.
+  std::optional<double> seconds() {
     bool ok = std::all_of(lent_.begin(), lent_.end(), [](const auto& lent) { return lent->ok(); });
     const std::optional<double> spent = cuda_milliseconds([&] {
-      for (int i = 0; i < launches; ++i)
+      for (int i = 0; i < kLaunches; ++i)
         ok = ok && kernel_.launch(device_, {}, turns_[next_++ % turns_.size()]) == Status::success;
     });
-    return ok && spent ? *spent / launches : 0;
+    if (!ok || !spent) return {};
+    return *spent * 1e-3 / kLaunches;
   }
 
  private:
@@ -106,49 +108,29 @@ class DecodeCall {
   std::size_t next_ = 0;
 };
 
-std::unique_ptr<Device> gpu(benchmark::State& state) {
-  std::string why_not;
-  auto device = make_cuda_device(profile_named("h200"), {}, why_not);
-  if (!device) state.SkipWithError(why_not.c_str());
-  return device;
-}
-
-void count_gigabytes(benchmark::State& state, double bytes) {
-  state.counters["GB/s"] =
-      benchmark::Counter(bytes * 1e-9 * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
-}
-
 void time_decode(benchmark::State& state, const DecodeAttention::Shape& shape) {
-  const auto device = gpu(state);
+  const auto device = bench_gpu(state);
   if (!device) return;
   const DecodeAttention kernel(shape);
   DecodeCall call(*device, kernel);
-  if (call.run(3) == 0) return state.SkipWithError("a call was refused");
-  for (auto _ : state) {
-    const double spent = call.run(kLaunches);
-    if (spent == 0) return state.SkipWithError("a launch was refused");
-    state.SetIterationTime(spent * 1e-3);
-  }
-  count_gigabytes(state, kernel.kv_bytes());
+  report_median(state, [&] { return call.seconds(); }, {"GB/s", kernel.kv_bytes() * 1e-9});
 }
 
 void time_read(benchmark::State& state) {
-  const auto device = gpu(state);
+  const auto device = bench_gpu(state);
   if (!device) return;
   constexpr std::size_t bytes = std::size_t{2} << 30;
   Lent data(*device, bytes), sink(*device, sizeof(float));
-  if (!data.ok() || !sink.ok() || device->memset(data.data(), 0, bytes) != Status::success)
-    return state.SkipWithError("no memory");
-  for (auto _ : state) {
-    bool ok = true;
+  bool ok = data.ok() && sink.ok() && device->memset(data.data(), 0, bytes) == Status::success;
+  const auto seconds = [&]() -> std::optional<double> {
     const std::optional<double> spent = cuda_milliseconds([&] {
       for (int i = 0; i < kLaunches; ++i)
-        ok = enqueue_read(data.data(), bytes, static_cast<float*>(sink.data())) && ok;
+        ok = ok && enqueue_read(data.data(), bytes, static_cast<float*>(sink.data()));
     });
-    if (!ok || !spent) return state.SkipWithError("a launch was refused");
-    state.SetIterationTime(*spent * 1e-3 / kLaunches);
-  }
-  count_gigabytes(state, static_cast<double>(bytes));
+    if (!ok || !spent) return {};
+    return *spent * 1e-3 / kLaunches;
+  };
+  report_median(state, seconds, {"GB/s", static_cast<double>(bytes) * 1e-9});
 }
 
 struct Case {
@@ -171,13 +153,7 @@ constexpr Case kCases[] = {
 }  // namespace
 
 void register_decode_benches() {
-  const auto add = [](const std::string& name, auto run) {
-    benchmark::RegisterBenchmark(name.c_str(), run)
-        ->UseManualTime()
-        ->Unit(benchmark::kMicrosecond)
-        ->MinTime(0.02);
-  };
-  add("decode/read", time_read);
+  register_gpu_kernel("decode/read", time_read);
   for (const Case& of : kCases) {
     const DecodeAttention::Shape shape{.cache = of.cache,
                                        .seqlens = std::vector<std::size_t>(of.batch, of.tokens),
@@ -186,7 +162,7 @@ void register_decode_benches() {
                                        .heads = 32,
                                        .kv_heads = 8,
                                        .head_dim = 128};
-    add(of.name, [shape](benchmark::State& state) { time_decode(state, shape); });
+    register_gpu_kernel(of.name, [shape](benchmark::State& state) { time_decode(state, shape); });
   }
 }
 

@@ -1,5 +1,6 @@
 // Attention and its surroundings on this machine's GPU at the shapes of served models, by the GPU's own
-// clock. Names end as those of tests/bench/peers/attention.py do, which says what PyTorch needs for the same.
+// clock, with nothing of them in its L2 cache. tests/bench/peers/attention.py reads the names, and measures
+// what PyTorch needs for the same.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -16,12 +17,12 @@
 #include "kernels/rope.hpp"
 #include "kernels/vision_attention.hpp"
 #include "tests/bench/benches.hpp"
+#include "tests/bench/gpu_bench.hpp"
 
 namespace drought {
 namespace {
 
 constexpr std::size_t kTokens = 16384, kColumns = 2048;  // As FlashAttention's own benchmarks have them.
-constexpr int kLaunches = 8;
 constexpr std::size_t kCacheBytes = 256
                                     << 20;  // Several times the 50 MB of L2 that an H100 and an H200 have.
 
@@ -46,18 +47,11 @@ class KernelOnDevice {
   }
   KernelOnDevice(const KernelOnDevice&) = delete;
 
-  /// Seconds of one launch, of several in a row; nothing when one was refused.
+  /// Seconds of one launch that finds nothing of its own in the L2 cache; nothing when one was refused.
   std::optional<double> seconds() {
-    const auto spent = cuda_milliseconds([&] {
-      for (int i = 0; i < kLaunches; ++i) launch();
-    });
-    return ok_ && spent ? std::optional(*spent * 1e-3 / kLaunches) : std::nullopt;
-  }
-
-  /// Seconds of one launch that finds nothing of its own in the L2 cache.
-  std::optional<double> cold_seconds() {
     ok_ = ok_ && device_.memset(cache_, 0, kCacheBytes) == Status::success;
-    const auto spent = cuda_milliseconds([&] { launch(); });
+    const auto spent =
+        cuda_milliseconds([&] { ok_ = ok_ && kernel_.launch(device_, {}, lent_) == Status::success; });
     return ok_ && spent ? std::optional(*spent * 1e-3) : std::nullopt;
   }
 
@@ -73,7 +67,6 @@ class KernelOnDevice {
     for (std::size_t at = pattern.size(); at < to.size(); at += pattern.size())
       std::memcpy(&to[at], pattern.data(), std::min(pattern.size(), to.size() - at));
   }
-  void launch() { ok_ = ok_ && kernel_.launch(device_, {}, lent_) == Status::success; }
 
   Device& device_;
   const Kernel& kernel_;
@@ -82,36 +75,25 @@ class KernelOnDevice {
   bool ok_ = true;
 };
 
-void time_kernel(benchmark::State& state, const Kernel& kernel, bool cold) {
-  std::string why_not;
-  const auto device = make_cuda_device(profile_named("h200"), {}, why_not);
-  if (!device) return state.SkipWithError(why_not.c_str());
+/// What a kernel's figure counts.
+enum class Counted { flops, bytes };
+
+void time_kernel(benchmark::State& state, const Kernel& kernel, Counted counted) {
+  const auto device = bench_gpu(state);
+  if (!device) return;
   KernelOnDevice call(*device, kernel);
-  if (!call.seconds()) return state.SkipWithError("a call was refused");
-  for (auto _ : state) {
-    const auto spent = cold ? call.cold_seconds() : call.seconds();
-    if (!spent) return state.SkipWithError("a launch was refused");
-    state.SetIterationTime(*spent);
-  }
   double bytes = 0;
   for (const Part& part : kernel.plan())
     if (part.payload) bytes += static_cast<double>(part.bytes);
-  const auto rate = [&](double amount) {
-    return benchmark::Counter(amount * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
-  };
-  state.counters["TFLOP/s"] = rate(kernel.flops() * 1e-12);
-  state.counters["GB/s"] = rate(bytes * 1e-9);
+  const Amount amount =
+      counted == Counted::flops ? Amount{"TFLOP/s", kernel.flops() * 1e-12} : Amount{"GB/s", bytes * 1e-9};
+  report_median(
+      state, [&] { return call.seconds(); }, amount);
 }
 
-/// The same twice: with what the launch before left in the L2 cache, and without, as "cold/…".
-void register_kernel(const std::string& name, std::shared_ptr<const Kernel> kernel) {
-  for (const bool cold : {false, true})
-    benchmark::RegisterBenchmark(
-        ((cold ? "cold/" : "") + name).c_str(),
-        [kernel, cold](benchmark::State& state) { time_kernel(state, *kernel, cold); })
-        ->UseManualTime()
-        ->Unit(benchmark::kMicrosecond)
-        ->Iterations(20);
+void register_kernel(const std::string& name, std::shared_ptr<const Kernel> kernel, Counted counted) {
+  register_gpu_kernel(name,
+                      [kernel, counted](benchmark::State& state) { time_kernel(state, *kernel, counted); });
 }
 
 void register_prefill(std::size_t head_dim, std::size_t queries, PrefillAttention::Shape shape) {
@@ -128,7 +110,14 @@ void register_prefill(std::size_t head_dim, std::size_t queries, PrefillAttentio
                            ? ""
                            : "h" + std::to_string(shape.heads) + "k" + std::to_string(shape.kv_heads)) +
                       "/" + mask + "/" + std::to_string(queries),
-                  std::make_shared<PrefillAttention>(shape));
+                  std::make_shared<PrefillAttention>(shape), Counted::flops);
+}
+
+void register_vision(std::size_t tokens, VisionAttention::Shape shape) {
+  while (shape.cu_seqlens.back() < kTokens) shape.cu_seqlens.push_back(shape.cu_seqlens.back() + tokens);
+  register_kernel(
+      "vision/" + shape.body + "/D" + std::to_string(shape.head_dim) + "/full/" + std::to_string(tokens),
+      std::make_shared<VisionAttention>(shape), Counted::flops);
 }
 
 }  // namespace
@@ -147,27 +136,27 @@ void register_kernel_benches() {
   }
   for (const std::size_t queries : {4096, 16384})
     register_prefill(64, queries, {.heads = 64, .kv_heads = 8, .window_left = 1023, .body = "hopper"});
-  register_kernel("vision/patch_embedding", std::make_shared<PatchEmbedding>(PatchEmbedding::Shape{
-                                                .patches = kTokens, .patch = 14, .columns = 1280}));
-  register_kernel("vision/patch_merger", std::make_shared<PatchMerger>(PatchMerger::Shape{
-                                             .rows = 128, .columns = 128, .hidden = 1280, .norm = "rms"}));
-  register_kernel("rope/text/D128", std::make_shared<Rope>(Rope::Shape{
-                                        .tokens = kTokens, .heads = 40, .head_dim = 128, .base = 1e6}));
+  register_kernel("vision/patch_embedding",
+                  std::make_shared<PatchEmbedding>(
+                      PatchEmbedding::Shape{.patches = kTokens, .patch = 14, .columns = 1280}),
+                  Counted::flops);
+  register_kernel("vision/patch_merger",
+                  std::make_shared<PatchMerger>(
+                      PatchMerger::Shape{.rows = 128, .columns = 128, .hidden = 1280, .norm = "rms"}),
+                  Counted::bytes);
+  register_kernel(
+      "rope/text/D128",
+      std::make_shared<Rope>(Rope::Shape{.tokens = kTokens, .heads = 40, .head_dim = 128, .base = 1e6}),
+      Counted::bytes);
   register_kernel("rope/vision/D80",
                   std::make_shared<Rope>(
-                      Rope::Shape{.tokens = kTokens, .heads = 32, .head_dim = 80, .positions = "vision"}));
-  for (const char* const body : {"hopper", "portable"}) {
-    for (const std::size_t head_dim : {64, 72, 80, 128}) {
-      for (const std::size_t tokens : {64, 1024, 4096, 16384}) {
-        VisionAttention::Shape shape{.cu_seqlens = {0}, .heads = 16, .head_dim = head_dim, .body = body};
-        while (shape.cu_seqlens.back() < kTokens)
-          shape.cu_seqlens.push_back(shape.cu_seqlens.back() + tokens);
-        register_kernel(std::string("vision/") + body + "/D" + std::to_string(head_dim) + "/full/" +
-                            std::to_string(tokens),
-                        std::make_shared<VisionAttention>(shape));
-      }
-    }
-  }
+                      Rope::Shape{.tokens = kTokens, .heads = 32, .head_dim = 80, .positions = "vision"}),
+                  Counted::bytes);
+  for (const std::size_t head_dim : {64, 72, 80, 128})
+    for (const std::size_t tokens : {64, 1024, 4096, 16384})
+      register_vision(tokens, {.cu_seqlens = {0}, .heads = 16, .head_dim = head_dim, .body = "hopper"});
+  for (const std::size_t tokens : {64, 4096})
+    register_vision(tokens, {.cu_seqlens = {0}, .heads = 16, .head_dim = 80, .body = "portable"});
 }
 
 }  // namespace drought

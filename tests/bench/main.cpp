@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
   drought::register_scenario_benches();
   drought::register_kernel_benches();
   drought::register_decode_benches();
+  drought::register_host_kernel_benches();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   const bool ran = benchmark::RunSpecifiedBenchmarks() != 0;
