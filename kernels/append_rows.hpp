@@ -13,6 +13,7 @@
 #include "harness/simt/kernel.hpp"
 #include "harness/simt/launch.hpp"
 #include "kernels/oracle.hpp"
+#include "kernels/parts.hpp"
 #include "kernels/rows.hpp"
 #include "kernels/shape.hpp"
 
@@ -68,7 +69,8 @@ class AppendRows final : public Kernel {
     require_rows(shape.rows, shape.width);
     require(shape.pool_rows >= shape.rows, "pool_rows are fewer than rows");
     require(shape.pool_rows <= tokens_max, "pool_rows is more than 2^30");
-    const std::size_t row_bytes = checked_product("a row", {shape.width, element_bytes(shape.type)});
+    const std::size_t row_bytes =
+        checked_product("a row", {shape.width, Types<float, bf16>::bytes_of(shape.type)});
     x_bytes_ = checked_product("x", {shape.rows, row_bytes});
     pool_bytes_ = checked_product("pool", {shape.pool_rows, row_bytes});
   }
@@ -104,6 +106,7 @@ class AppendRows final : public Kernel {
   }
 
   Status launch(Device& device, Stream stream, std::span<void* const> parts) const override {
+    if (const Status wrong = check_parts(plan(), parts); wrong != Status::success) return wrong;
     return shape_.type == NumberTraits<bf16>::name ? launch_as<bf16>(device, stream, parts)
                                                    : launch_as<float>(device, stream, parts);
   }

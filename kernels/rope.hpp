@@ -22,6 +22,7 @@
 #include "harness/simt/kernel.hpp"
 #include "harness/simt/launch.hpp"
 #include "kernels/oracle.hpp"
+#include "kernels/parts.hpp"
 #include "kernels/shape.hpp"
 
 namespace drought {
@@ -227,13 +228,14 @@ class Rope final : public Kernel {
                std::to_string(wanted[i]);
     const auto at = integers(parts[positions]);
     for (std::size_t i = 0; i < at.size(); ++i)
-      if (at[i] < 0)
+      if (at[i] < 0 || at[i] >= 1 << 24)  // Where floats, of which angles are made, skip integers.
         return "positions[" + std::to_string(i / shape_.tokens) + "][" + std::to_string(i % shape_.tokens) +
                "] is " + std::to_string(at[i]);
     return {};
   }
 
   Status launch(Device& device, Stream stream, std::span<void* const> parts) const override {
+    if (const Status wrong = check_parts(plan(), parts); wrong != Status::success) return wrong;
     if (shape_.type == NumberTraits<bf16>::name) return launch_as<bf16>(device, stream, parts);
     if (shape_.type == NumberTraits<fp16>::name) return launch_as<fp16>(device, stream, parts);
     return launch_as<float>(device, stream, parts);
