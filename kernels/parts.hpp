@@ -53,10 +53,12 @@ Launch launch_of(const typename Functor::Arguments& arguments, Launch outer) {
 }
 
 /// One launch over all parts of `plan`; the grid, the shared memory, the name and the stream are `outer`'s.
+/// One that is not declared is the device's own to answer, wherever its parts lie.
 template <typename List, typename Functor>
 Status launch_parts(Device& device, const std::vector<Part>& plan, std::span<void* const> parts,
                     const typename Functor::Arguments& arguments, Launch outer) {
-  if (const Status wrong = check_parts(plan, parts); wrong != Status::success) return wrong;
+  const Status wrong = outer.declared ? check_parts(plan, parts) : Status::success;
+  if (wrong != Status::success) return wrong;
   const std::vector<Operand> operands = operands_of(plan, parts);
   outer.operands = operands;
   return device.launch(launch_of<List, Functor>(arguments, outer));
