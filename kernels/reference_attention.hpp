@@ -99,13 +99,12 @@ struct ReferenceBlock {
     }
     for (int c = 0; c < 2; ++c) {
       if (thread + c * threads >= given.value_dim) continue;
-      const bool sees_any = sum != 0;
-      const double mean = sees_any ? out[c] / sum : 0;
+      const double mean = sum != 0 ? out[c] / sum : 0;
       const std::size_t at =
           row * static_cast<std::size_t>(given.value_dim) + static_cast<std::size_t>(thread + c * threads);
       context.global(given.out)[at] = mean;
       context.global(given.tolerance)[at] =
-          sees_any ? bound(given, end - begin, largest, products, weighed[c] / sum, absolute[c] / sum, mean)
+          sum != 0 ? bound(given, end - begin, largest, products, weighed[c] / sum, absolute[c] / sum, mean)
                    : 0;
     }
   }
