@@ -4,7 +4,7 @@
 #include <sstream>
 
 #include "harness/simt/host_launch.hpp"
-#include "kernels/append_rows.hpp"
+#include "kernels/add_rows.hpp"
 #include "kernels/checksum.hpp"
 #include "kernels/decode_attention.hpp"
 #include "kernels/decode_variants.hpp"
@@ -18,6 +18,7 @@
 #include "kernels/prefill_attention.hpp"
 #include "kernels/reference_attention.hpp"
 #include "kernels/rope.hpp"
+#include "kernels/rope_block.hpp"
 #include "kernels/sampling.hpp"
 #include "kernels/shared_object_kernel.hpp"
 #include "kernels/vision_attention.hpp"
@@ -40,7 +41,7 @@ using AllKernels = Kernels<PrefillAttention,    //
                            Norm,                //
                            GatedActivation,     //
                            Embedding,           //
-                           AppendRows,          //
+                           AddRows,             //
                            Sampling,            //
                            SharedObjectKernel,  //
                            Checksum>;
@@ -108,7 +109,7 @@ template struct HostBodies<LinearVariants>;
 template struct HostBodies<NormVariants>;
 template struct HostBodies<ActivationVariants>;
 template struct HostBodies<EmbeddingVariants>;
-template struct HostBodies<AppendVariants>;
+template struct HostBodies<AddRowsVariants>;
 template struct HostBodies<SamplingVariants>;
 template struct HostBodies<ChecksumVariants>;
 

@@ -1,6 +1,6 @@
 // CUDA's bodies of every kernel, a line each.
 #include "harness/simt/cuda_launch.hpp"
-#include "kernels/append_rows.hpp"
+#include "kernels/add_rows.hpp"
 #include "kernels/checksum.hpp"
 #include "kernels/decode_variants.hpp"
 #include "kernels/embedding.hpp"
@@ -11,7 +11,7 @@
 #include "kernels/patch_embedding.hpp"
 #include "kernels/prefill_block.hpp"
 #include "kernels/reference_attention.hpp"
-#include "kernels/rope.hpp"
+#include "kernels/rope_block.hpp"
 #include "kernels/sampling.hpp"
 
 namespace drought {
@@ -27,7 +27,7 @@ template struct CudaBodies<LinearVariants>;
 template struct CudaBodies<NormVariants>;
 template struct CudaBodies<ActivationVariants>;
 template struct CudaBodies<EmbeddingVariants>;
-template struct CudaBodies<AppendVariants>;
+template struct CudaBodies<AddRowsVariants>;
 template struct CudaBodies<SamplingVariants>;
 template struct CudaBodies<ChecksumVariants>;
 

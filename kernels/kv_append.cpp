@@ -11,6 +11,9 @@
 namespace drought {
 namespace {
 
+/// Wider than any model's hidden state.
+constexpr std::size_t head_dim_max = std::size_t{1} << 20;
+
 constexpr std::array<std::string_view, KvAppend::part_count> kPartNames{
     "k", "v", "slots", "k_pages", "v_pages", "k_scales", "v_scales"};
 
@@ -28,7 +31,7 @@ KvAppend::KvAppend(const Shape& shape) : shape_(shape) {
   cache_ = kv_type_named(s.cache);
   require(visit_types(KvAppendVariants{}, {s.type, s.cache}, [](auto) {}),
           "rows of " + s.type + " do not go into a cache of " + s.cache);
-  require(s.head_dim > 0 && s.head_dim <= 1024, "head_dim must be between 1 and 1024");
+  require(s.head_dim > 0 && s.head_dim <= head_dim_max, "head_dim must be between 1 and 2^20");
   require_rows(cache_, s.head_dim);
   require(s.kv_heads > 0 && s.kv_heads <= grid_rows_max, "kv_heads must be between 1 and 65535");
   require(s.tokens > 0 && s.tokens <= tokens_max, "tokens must be between 1 and 2^30");
@@ -48,6 +51,7 @@ KvAppend::KvAppend(const Shape& shape) : shape_(shape) {
   bytes_[k_pages] = bytes_[v_pages] = checked_product("k_pages", {pool, s.kv_heads, row_bytes_});
   if (cache_.row_scales)
     bytes_[k_scales] = bytes_[v_scales] = checked_product("k_scales", {pool, s.kv_heads, sizeof(float)});
+  if (!s.values) bytes_[v] = bytes_[v_pages] = bytes_[v_scales] = 0;
 }
 
 std::vector<Part> KvAppend::plan() const {
@@ -88,7 +92,7 @@ Status KvAppend::launch(Device& device, Stream stream, std::span<void* const> pa
   if (const Status wrong = check_parts(plan(), parts); wrong != Status::success) return wrong;
   const Shape& s = shape_;
   const KvAppendArguments arguments{.k = parts[k],
-                                    .v = parts[v],
+                                    .v = s.values ? parts[v] : nullptr,
                                     .slots = static_cast<const std::int32_t*>(parts[slots]),
                                     .k_pages = parts[k_pages],
                                     .v_pages = parts[v_pages],
@@ -118,8 +122,11 @@ Status KvAppend::launch(Device& device, Stream stream, std::span<void* const> pa
 
 KvAppend::Pool KvAppend::expected(bool is_keys, std::span<const std::span<const std::byte>> parts) const {
   const Shape& s = shape_;
-  Pool pool{std::vector<std::byte>(bytes_[k_pages], std::byte{0xff}),
-            std::vector<std::byte>(bytes_[k_scales], std::byte{0xff})};
+  const auto before = [&](PartIndex part) {
+    if (s.in_use) return std::vector<std::byte>(parts[part].begin(), parts[part].end());
+    return std::vector<std::byte>(bytes_[part], std::byte{0xff});
+  };
+  Pool pool{before(is_keys ? k_pages : v_pages), before(is_keys ? k_scales : v_scales)};
   const HostTensor rows(parts[is_keys ? k : v], s.type, {s.tokens, s.kv_heads, s.head_dim});
   const std::vector<std::int32_t> given = integers(parts[slots]);
   const auto tensor_scale = static_cast<float>(is_keys ? s.k_scale : s.v_scale);
@@ -137,6 +144,7 @@ KvAppend::Pool KvAppend::expected(bool is_keys, std::span<const std::span<const 
 
 Comparison KvAppend::compare(std::span<const std::span<const std::byte>> parts) const {
   for (const bool is_keys : {true, false}) {
+    if (!is_keys && !shape_.values) continue;
     const Pool pool = expected(is_keys, parts);
     for (const auto& [index, wanted] : {std::pair{is_keys ? k_pages : v_pages, &pool.rows},
                                         std::pair{is_keys ? k_scales : v_scales, &pool.scales}}) {
@@ -174,6 +182,14 @@ std::vector<KvAppend::Shape> KvAppend::cases() {
   };
   const auto add_all = [&]<typename... Blocks>(Variants<Blocks...>) { (add(Blocks::types), ...); };
   add_all(KvAppendVariants{});
+  for (const std::size_t width : {1, 127, 515, 576}) {
+    Shape rows{
+        .type = width % 2 == 0 ? "bf16" : "fp32", .tokens = 3, .page_size = 1, .pages = 3, .padded = 0};
+    rows.kv_heads = 1;
+    rows.head_dim = width;
+    rows.values = false;
+    made.push_back(rows);
+  }
   return made;
 }
 

@@ -15,7 +15,7 @@
 namespace drought {
 
 struct KvAppendArguments {
-  const void *k, *v;          // [tokens][kv_heads][head_dim]
+  const void *k, *v;          // [tokens][kv_heads][head_dim]; v null: there are keys only.
   const std::int32_t* slots;  // [tokens]
   void *k_pages, *v_pages;
   float *k_scales, *v_scales;
@@ -68,9 +68,10 @@ struct KvAppendBlock {
     const std::size_t row = static_cast<std::size_t>(slot) * kv_heads + head;
     const Row<Context> keys{context, context.global(static_cast<const T*>(given.k)),
                             (token * kv_heads + head) * dim, given.head_dim};
+    store(keys, given.k_pages, given.k_scales, given.k_scale, row);
+    if (given.v == nullptr) return;
     const Row<Context> values{context, context.global(static_cast<const T*>(given.v)),
                               (token * kv_heads + head) * dim, given.head_dim};
-    store(keys, given.k_pages, given.k_scales, given.k_scale, row);
     store(values, given.v_pages, given.v_scales, given.v_scale, row);
   }
 

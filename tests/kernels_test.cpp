@@ -5,13 +5,12 @@
 #include <ostream>
 
 #include "harness/simt/number.hpp"
-#include "kernels/append_rows.hpp"
+#include "kernels/add_rows.hpp"
 #include "kernels/catalogue.hpp"
 #include "kernels/decode_attention.hpp"
 #include "kernels/embedding.hpp"
 #include "kernels/linear.hpp"
 #include "kernels/oracle.hpp"
-#include "kernels/rope.hpp"
 #include "kernels/sampling.hpp"
 #include "kernels/shape.hpp"
 #include "kernels/vision_attention.hpp"
@@ -116,18 +115,6 @@ TEST(VisionAttention, RefusesStartsThatAreNotItsShapes) {
   EXPECT_EQ(kernel.wrong_inputs(memory.views()), "cu_seqlens[1] is 60, the shape says 17");
 }
 
-TEST(Rope, RefusesAxesAndPositionsThatItsShapeDoesNotHave) {
-  const Rope kernel({.tokens = 3, .head_dim = 64, .positions = "vision"});
-  KernelMemory memory(kernel, 1);
-  EXPECT_EQ(kernel.wrong_inputs(memory.views()), "");
-  fill_integers(std::vector<std::int32_t>{0, 1, 2, 3, -4, 5}, memory.bytes("positions"));
-  EXPECT_EQ(kernel.wrong_inputs(memory.views()), "positions[1][1] is -4");
-  auto axes = integers(memory.bytes("axes"));
-  axes[15] = 2;
-  fill_integers(axes, memory.bytes("axes"));
-  EXPECT_EQ(kernel.wrong_inputs(memory.views()), "axes[15] is 2, the shape says 0");
-}
-
 TEST(Embedding, RefusesATokenThatTheTableDoesNotHaveBeforeAndDuringTheLaunch) {
   const Embedding kernel({.rows = 2, .entries = 4, .width = 8});
   KernelMemory memory(kernel, 1);
@@ -138,20 +125,14 @@ TEST(Embedding, RefusesATokenThatTheTableDoesNotHaveBeforeAndDuringTheLaunch) {
       << host_launch_report();
 }
 
-TEST(AppendRows, LeavesEveryRowThatNoSlotNamesAndRefusesASlotNamedTwice) {
-  const AppendRows kernel({.type = "fp32", .rows = 2, .width = 3, .pool_rows = 5});
+TEST(AddRows, RefusesARowThatThereIsNotToAddBeforeAndDuringTheLaunch) {
+  const AddRows kernel({.rows = 2, .entries = 4, .width = 8});
   KernelMemory memory(kernel, 1);
-  fill_integers(std::vector<std::int32_t>{4, 1}, memory.bytes("slots"));
-  EXPECT_EQ(kernel.wrong_inputs(memory.views()), "");
-  ASSERT_EQ(memory.launch(0), Status::success) << host_launch_report();
-  EXPECT_TRUE(memory.compare().within) << memory.compare().text;
-  for (const std::size_t row : {0, 2, 3})
-    for (const std::byte byte : memory.bytes("out").subspan(row * 12, 12)) EXPECT_EQ(byte, std::byte{0xff});
-  fill_integers(std::vector<std::int32_t>{4, 4}, memory.bytes("slots"));
-  EXPECT_EQ(kernel.wrong_inputs(memory.views()), "slot 4 is named twice");
-  fill_integers(std::vector<std::int32_t>{4, 5}, memory.bytes("slots"));
-  EXPECT_EQ(kernel.wrong_inputs(memory.views()), "slots[1] is 5, the pool has 5 rows");
+  fill_integers(std::vector<std::int32_t>{-1, 4}, memory.bytes("indices"));
+  EXPECT_EQ(kernel.wrong_inputs(memory.views()), "indices[1] is 4, there are 4 rows to add");
   EXPECT_EQ(memory.launch(0), Status::illegal_address);
+  fill_integers(std::vector<std::int32_t>{-2, 3}, memory.bytes("indices"));
+  EXPECT_EQ(kernel.wrong_inputs(memory.views()), "indices[0] is -2, there are 4 rows to add");
 }
 
 TEST(Sampling, DrawsEachTokenAsOftenAsItsProbabilitySays) {
@@ -242,10 +223,22 @@ INSTANTIATE_TEST_SUITE_P(
         BadShape{"prefill_attention", "body = 'ampere'", "unknown body 'ampere'"},
         BadShape{"rope", "head_dim = 60", "head_dim must be a multiple of 8 up to 512"},
         BadShape{"rope", "rotary_dim = 72", "rotary_dim must be a multiple of 8 and no more than head_dim"},
-        BadShape{"rope", "positions = 'audio'", "unknown positions 'audio'; known: text, m-rope, vision"},
+        BadShape{"rope", "positions = 'audio'",
+                 "unknown positions 'audio'; known: text, m-rope, interleaved-m-rope, vision"},
         BadShape{"rope", "positions = 'm-rope'\nsections = [16, 8, 7]",
                  "sections must add up to the 32 pairs"},
+        BadShape{"rope", "positions = 'interleaved-m-rope'\nsections = [12, 10, 11]",
+                 "sections must add up to the 32 pairs"},
+        BadShape{"rope", "positions = 'interleaved-m-rope'\nsections = [16, 16]", "has three sections"},
+        BadShape{"rope", "positions = 'interleaved-m-rope'\nsections = [10, 11, 11]",
+                 "sections of height and width are too large to be dealt out in turn"},
         BadShape{"rope", "sections = [32]", "sections are for m-rope only"},
+        BadShape{"rope", "scaling = 'yarn'", "unknown scaling 'yarn'; known: none, linear, llama3"},
+        BadShape{"rope", "scaling = 'linear'\nfactor = 0.5", "factor must be between 1 and a million"},
+        BadShape{"rope", "factor = 2", "factor is for a scaling only"},
+        BadShape{"rope", "scaling = 'llama3'\nlow_factor = 4",
+                 "low_factor must be above 0 and below high_factor"},
+        BadShape{"rope", "trained_tokens = 0", "trained_tokens must be between 1 and 2^30"},
         BadShape{"rope", "base = 1", "base must be above 1"},
         BadShape{"patch_embedding", "patch = 0", "a patch must have between 1 and 2^30 numbers"},
         BadShape{"patch_embedding", "channels = 4611686018427387904\npatch = 8",
@@ -264,6 +257,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadShape{"gated_activation", "function = 'relu'", "unknown function 'relu'; known: silu, gelu_tanh"},
         BadShape{"gated_activation", "rows = 1073741824\nwidth = 1073741824", "more than a grid takes"},
         BadShape{"embedding", "entries = 0", "entries must be between 1 and 2^30"},
+        BadShape{"add_rows", "entries = 0", "entries must be between 1 and 2^30"},
         BadShape{"sampling", "top_k = 301", "top_k is more than vocab"},
         BadShape{"sampling", "temperature = 0.0", "temperature must be between 0.01 and 100"},
         BadShape{"sampling", "vocab = 20000000", "vocab must be below 2^24"},

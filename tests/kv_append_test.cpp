@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/kv_rows.hpp"
@@ -23,6 +24,28 @@ TEST(KvAppend, RefusesASlotThatThePoolDoesNotHaveOrThatTwoTokensShare) {
   EXPECT_EQ(wrong_with({31, 32, 0}), "slots[1] is 32, the pool has 32");
   EXPECT_EQ(wrong_with({31, -2, 0}), "slots[1] is -2, the pool has 32");
   EXPECT_EQ(wrong_with({5, -1, 5}), "slots[2] is 5, as slots[0] is");
+}
+
+TEST(KvAppend, StoresRowsWithoutValuesAmongThoseOfEarlierTokensAndLeavesThese) {
+  const KvAppend kernel({.type = "fp32",
+                         .tokens = 2,
+                         .page_size = 1,
+                         .pages = 5,
+                         .padded = 0,
+                         .kv_heads = 1,
+                         .head_dim = 3,
+                         .values = false,
+                         .in_use = true});
+  KernelMemory memory(kernel, 1);
+  fill_integers(std::vector<std::int32_t>{4, 1}, memory.bytes("slots"));
+  ASSERT_EQ(memory.launch(0), Status::success) << host_launch_report();
+  const auto pool = memory.bytes("k_pages");
+  for (const std::size_t row : {0, 2, 3})
+    for (const std::byte byte : pool.subspan(row * 12, 12)) EXPECT_EQ(byte, std::byte{0xff});
+  std::ranges::fill(pool.subspan(24, 12), std::byte{7});  // Of an earlier token.
+  EXPECT_TRUE(memory.compare().within) << memory.compare().text;
+  pool[50] ^= std::byte{1};
+  EXPECT_FALSE(memory.compare().within) << "a token's own row";
 }
 
 TEST(KvAppend, NeverWritesOutsideThePoolWhateverTheSlot) {

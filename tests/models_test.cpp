@@ -74,6 +74,20 @@ TEST(Models, DivideTheirExpertsAndHeadsAmongRanks) {
   EXPECT_THROW((void)model_named("qwen3.6-35b-a3b").share_of(4), std::invalid_argument);
 }
 
+TEST(Models, TurnQueriesAndKeysAsTheirFilesSay) {
+  const Rope::Shape llama = model_named("llama-3-8b").rope, qwen25 = model_named("qwen2.5-vl-7b").rope,
+                    qwen3 = model_named("qwen3-vl-8b").rope, qwen36 = model_named("qwen3.6-35b-a3b").rope;
+  EXPECT_EQ(llama.positions, "text");
+  EXPECT_EQ(llama.base, 500'000);
+  EXPECT_EQ(llama.rotary_dim, 128u);
+  EXPECT_EQ(qwen25.positions, "m-rope");
+  EXPECT_EQ(qwen25.sections, (std::vector<std::size_t>{16, 24, 24}));
+  EXPECT_EQ(qwen3.positions, "interleaved-m-rope");
+  EXPECT_EQ(qwen3.base, 5'000'000);
+  EXPECT_EQ(qwen36.rotary_dim, 64u) << "a quarter of 256";
+  EXPECT_EQ(qwen36.sections, (std::vector<std::size_t>{11, 11, 10}));
+}
+
 constexpr const char* kGood =
     R"({"model_type": "llama", "torch_dtype": "bfloat16", "hidden_size": 64, "intermediate_size": 32,
         "num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 10, )";
@@ -127,10 +141,37 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"Impossible",
                 R"(+ "num_hidden_layers": 9999, "hidden_size": 16000000, "intermediate_size": 16000000)",
                 "hidden_size: makes a model of more than 2^50 parameters"},
+        Mistake{"RopeKind", R"(+ "rope_scaling": 3)", "rope_scaling: is not an object"},
+        Mistake{"RopeBase", R"(+ "rope_theta": 1e20)", "rope_theta: is not between"},
+        Mistake{"RopeSections", R"(+ "rope_scaling": {"mrope_section": [16, 8, 7]})",
+                "rope_scaling: sections must add up to the 32 pairs of rotary_dim"},
+        Mistake{"RopeInTurn",
+                R"(+ "rope_parameters": {"mrope_section": [10, 11, 11], "mrope_interleaved": true})",
+                "rope_parameters: sections of height and width are too large to be dealt out in turn"},
+        Mistake{"RopeFactors",
+                R"(+ "rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 5})",
+                "rope_scaling: low_factor must be above 0 and below high_factor"},
+        Mistake{"RopePart", R"(+ "partial_rotary_factor": 0.1)",
+                "rope_scaling: rotary_dim must be a multiple of 8"},
         Mistake{"VisionKind", R"(+ "vision_config": 3)", "vision_config: is not an object"},
         Mistake{"VisionField", R"(+ "vision_config": {"patch_size": 14})",
                 "vision_config.depth: is missing"}),
     [](const auto& info) { return std::string(info.param.name); });
+
+TEST(Config, ReadsTheScalingsOfRopeThatAKernelHasAndNamesOneThatNoneHas) {
+  const auto read = [](const std::string& more) {
+    return read_config(std::string(kGood) + R"("rope_scaling": )" + more + "}", "config.json");
+  };
+  const Model llama = read(R"({"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0,
+                               "high_freq_factor": 4.0, "original_max_position_embeddings": 4096})");
+  EXPECT_EQ(llama.rope.scaling, "llama3");
+  EXPECT_EQ(llama.rope.factor, 32);
+  EXPECT_EQ(llama.rope.trained_tokens, 4096u);
+  EXPECT_EQ(read(R"({"type": "linear", "factor": 2})").rope.scaling, "linear");
+  const Model yarn = read(R"({"type": "yarn", "factor": 4})");
+  EXPECT_EQ(yarn.rope.scaling, "none");
+  EXPECT_EQ(yarn.unknown_rope, "yarn");
+}
 
 TEST(Config, KnowsEveryModelThatItNames) {
   for (const std::string& name : model_names()) EXPECT_EQ(model_named(name).name, name);

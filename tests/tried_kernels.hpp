@@ -41,7 +41,7 @@ inline constexpr Tried kTried[] = {
     {"gated_activation", "type = 'fp32'"},
     {"gated_activation", "type = 'fp32'\nfunction = 'gelu_tanh'\ngated = false"},
     {"embedding", "type = 'fp32'"},
-    {"append_rows", "type = 'fp32'"},
+    {"kv_append", "type = 'fp32'\nvalues = false"},
     {"sampling", ""},
     {"shared_object", ""},
     {"checksum", ""},

@@ -55,6 +55,46 @@ std::string element_type(const ConfigSection& root, const ConfigSection& text) {
             said.empty() ? "is missing" : "unknown type '" + shown(said) + "'; known: bfloat16, float32");
 }
 
+/// The object that says how positions turn queries and keys: transformers 5 calls it rope_parameters, and has
+/// rope_theta and partial_rotary_factor in it.
+void read_rope(const ConfigSection& text, Model& model) {
+  const std::string name = text.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
+  static const ConfigSection::Json kNothing = ConfigSection::Json::object();
+  const ConfigSection how = text.has(name) ? text.section(name) : ConfigSection(kNothing, "", "");
+  const auto real = [&](std::string_view field, double otherwise) {
+    return (how.has(field) ? how : text).real_or(field, otherwise, 1e-6, 1e12);
+  };
+  Rope::Shape& rope = model.rope;
+  rope.type = model.type;
+  rope.head_dim = model.head_dim;
+  rope.rotary_dim = static_cast<std::size_t>(static_cast<double>(model.head_dim) *
+                                             std::min(real("partial_rotary_factor", 1), 1.0));
+  rope.base = real("rope_theta", 10'000);
+  rope.sections = how.numbers("mrope_section", 8);
+  if (!rope.sections.empty())
+    rope.positions = how.flag_or("mrope_interleaved", false) ? "interleaved-m-rope" : "m-rope";
+  const std::string scaling = how.text_or("rope_type", how.text_or("type", "default"));
+  if (scaling == "linear" || scaling == "llama3") {
+    rope.scaling = scaling;
+    rope.factor = real("factor", 1);
+    rope.low_factor = real("low_freq_factor", 1);
+    rope.high_factor = real("high_freq_factor", 4);
+    rope.trained_tokens = how.number_or("original_max_position_embeddings", 8192);
+  } else if (scaling != "default" && scaling != "mrope") {
+    model.unknown_rope = shown(scaling);
+  }
+}
+
+/// That a kernel takes it, where attention is plain.
+void require_rope(const ConfigSection& text, const Model& model) {
+  if (model.latent.kv_rank != 0) return;
+  try {
+    const Rope checked(model.rope);
+  } catch (const std::invalid_argument& problem) {
+    text.fail(text.has("rope_parameters") ? "rope_parameters" : "rope_scaling", problem.what());
+  }
+}
+
 Experts read_experts(const ConfigSection& text) {
   Experts experts;
   if (!text.has("n_routed_experts") && !text.has("num_experts")) return experts;
@@ -103,6 +143,7 @@ VisionTower read_intern_tower(const ConfigSection& root, const ConfigSection& vi
 VisionTower read_qwen_tower(const ConfigSection& vision, bool gated) {
   VisionTower tower;
   tower.gated = gated;
+  tower.rotates = true;
   tower.layers = vision.number("depth");
   tower.heads = vision.number("num_heads");
   tower.ffn = vision.number("intermediate_size");
@@ -161,6 +202,7 @@ Model read_model(const ConfigSection::Json& parsed, const std::string& file) {
   model.output_gate = text.flag_or("attn_output_gate", family.output_gate);
   model.tied_embeddings = text.flag_or("tie_word_embeddings", root.flag_or("tie_word_embeddings", false));
   model.norm_epsilon = text.real_or("rms_norm_eps", 1e-6, 1e-12, 0.1);
+  read_rope(text, model);
   model.experts = read_experts(text);
   const bool has_dense = model.experts.routed == 0 || model.experts.dense_layers != 0;
   model.ffn = has_dense ? text.number("intermediate_size") : 0;
@@ -179,6 +221,7 @@ Model read_model(const ConfigSection::Json& parsed, const std::string& file) {
   if (root.object("vision_config"))
     model.vision = read_tower(root, root.section("vision_config"), model.hidden);
   require_possible(root, model);
+  require_rope(text, model);
   return model;
 }
 

@@ -20,6 +20,7 @@ DROUGHT_CONFIG(drought_config_deepseek_v3, "deepseek_v3.json")
 DROUGHT_CONFIG(drought_config_internvl3_8b, "internvl3_8b.json")
 DROUGHT_CONFIG(drought_config_tiny, "tiny.json")
 DROUGHT_CONFIG(drought_config_tiny_vl, "tiny_vl.json")
+DROUGHT_CONFIG(drought_config_tiny_qwen3_vl, "tiny_qwen3_vl.json")
 
 namespace drought {
 namespace {
@@ -38,6 +39,7 @@ const Config kConfigs[] = {
     {"internvl3-8b", drought_config_internvl3_8b_begin, drought_config_internvl3_8b_end},
     {"tiny", drought_config_tiny_begin, drought_config_tiny_end},
     {"tiny-vl", drought_config_tiny_vl_begin, drought_config_tiny_vl_end},
+    {"tiny-qwen3-vl", drought_config_tiny_qwen3_vl_begin, drought_config_tiny_qwen3_vl_end},
 };
 
 }  // namespace

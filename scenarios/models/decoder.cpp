@@ -2,10 +2,11 @@
 
 #include <algorithm>
 
-#include "kernels/append_rows.hpp"
+#include "kernels/add_rows.hpp"
 #include "kernels/decode_attention.hpp"
 #include "kernels/embedding.hpp"
 #include "kernels/gated_activation.hpp"
+#include "kernels/kv_append.hpp"
 #include "kernels/linear.hpp"
 #include "kernels/norm.hpp"
 #include "kernels/prefill_attention.hpp"
@@ -89,11 +90,23 @@ Decoder::Value Decoder::head_norm(Value x, std::string_view weight_name, std::si
   return normed;
 }
 
-void Decoder::append(Value rows, Value slots, std::size_t half, std::size_t width) {
-  program_.call(what(half == 0 ? "append_keys" : "append_values"),
-                std::make_unique<AppendRows>(AppendRows::Shape{
-                    .type = model_.type, .rows = tokens_, .width = width, .pool_rows = cache_.rows()}),
-                {rows, slots, cache_.pages_of(program_, layer_, half)});
+void Decoder::append(Value keys, const Value* values, Value slots, std::size_t heads, std::size_t width) {
+  std::vector<Value> parts{keys};
+  if (values) parts.push_back(*values);
+  parts.push_back(slots);
+  for (std::size_t half = 0; half < (values ? 2u : 1u); ++half)
+    parts.push_back(cache_.pages_of(program_, layer_, half));
+  program_.call(what("kv_append"),
+                std::make_unique<KvAppend>(KvAppend::Shape{.type = model_.type,
+                                                           .tokens = tokens_,
+                                                           .page_size = cache_.size().page_size,
+                                                           .pages = cache_.pages(),
+                                                           .padded = 0,
+                                                           .kv_heads = heads,
+                                                           .head_dim = width,
+                                                           .values = values != nullptr,
+                                                           .in_use = true}),
+                parts);
 }
 
 Decoder::Value Decoder::attention(Value normed, const DecoderBatch& batch) {
@@ -115,8 +128,10 @@ Decoder::Value Decoder::attention(Value normed, const DecoderBatch& batch) {
     q = head_norm(q, "q_norm", model_.heads);
     k = head_norm(k, "k_norm", model_.kv_heads);
   }
-  append(k, batch.slots, 0, keys);
-  append(v, batch.slots, 1, keys);
+  q = batch.rotation.turn(program_, what("rope of q"), q, tokens_, model_.heads);
+  if (!options_.leaves_keys)
+    k = batch.rotation.turn(program_, what("rope of k"), k, tokens_, model_.kv_heads);
+  append(k, &v, batch.slots, model_.kv_heads, model_.head_dim);
   Value out_rows = attend(q, k, v, batch);
   if (model_.output_gate) {
     const Value gated = activation("gated", tokens_ * queries);
@@ -220,11 +235,17 @@ DecoderOutput Decoder::add(const DecoderBatch& batch) {
                     .type = model_.type, .rows = tokens_, .entries = model_.vocab, .width = model_.hidden}),
                 {batch.ids, weight("embedding"), hidden});
   if (batch.image_tokens != 0)
-    program_.call(
-        what("image tokens"),
-        std::make_unique<AppendRows>(AppendRows::Shape{
-            .type = model_.type, .rows = batch.image_tokens, .width = model_.hidden, .pool_rows = tokens_}),
-        {batch.image, batch.image_rows, hidden});
+    program_.call(what("image tokens"),
+                  std::make_unique<KvAppend>(KvAppend::Shape{.type = model_.type,
+                                                             .tokens = batch.image_tokens,
+                                                             .page_size = 1,
+                                                             .pages = tokens_,
+                                                             .padded = 0,
+                                                             .kv_heads = 1,
+                                                             .head_dim = model_.hidden,
+                                                             .values = false,
+                                                             .in_use = true}),
+                  {batch.image, batch.image_rows, hidden});
   for (layer_ = 0; layer_ < model_.layers; ++layer_) {
     const Normed first = add_and_norm(hidden, layer_ == 0 ? nullptr : &delta, "input_norm");
     const Value mixed = !model_.attends_in_full(layer_) ? linear_attention(first.out, batch)
@@ -234,6 +255,13 @@ DecoderOutput Decoder::add(const DecoderBatch& batch) {
     const Normed second = add_and_norm(mixed, drops ? nullptr : &first.sum, "post_norm");
     hidden = second.sum;
     delta = model_.has_experts(layer_) ? mixture(second.out) : mlp(second.out, model_.ffn);
+    if (layer_ >= batch.taps.size()) continue;
+    hidden = activation("hidden", tokens_ * model_.hidden);
+    program_.call(
+        what("tap"),
+        std::make_unique<AddRows>(AddRows::Shape{
+            .type = model_.type, .rows = tokens_, .entries = batch.image_tokens, .width = model_.hidden}),
+        {second.sum, batch.taps[layer_], batch.tap_rows, hidden});
   }
   return add_head(hidden, delta, batch);
 }

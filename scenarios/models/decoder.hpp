@@ -1,9 +1,8 @@
 // The operations of a language model over a batch of tokens, as a plain list: embedding, layers, head and
 // sampling. Attention with grouped queries, MLPs and all that stands between are kernels; experts, latent and
 // linear attention are planned operations (planned_operation.hpp), with the buffers that vLLM's fused
-// experts, DeepSeek's absorbed attention and flash-linear-attention's chunked gated delta rule take.
-//
-// Queries and keys are not rotated: what a position does to them costs no memory that lives on.
+// experts, DeepSeek's absorbed attention and flash-linear-attention's chunked gated delta rule take. Queries
+// and keys of plain attention are turned by their positions before keys go to the cache.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +14,7 @@
 #include "scenarios/models/cache.hpp"
 #include "scenarios/models/model.hpp"
 #include "scenarios/models/program.hpp"
+#include "scenarios/models/rotation.hpp"
 #include "scenarios/models/weights.hpp"
 
 namespace drought {
@@ -27,14 +27,20 @@ struct DecoderBatch {
   std::size_t splits = 1;   ///< Parts of a sequence in decode attention.
   Program::Value ids = 0, slots = 0, sampled_rows = 0, uniforms = 0;
   Program::Value page_table = 0, seqlens = 0;  ///< Of decode attention.
+  Rotation rotation;                           ///< Of attention that is plain.
   std::size_t image_tokens = 0;                ///< Rows of `image` that replace embeddings; 0: none do.
   Program::Value image = 0, image_rows = 0;    ///< Those rows, and which of the batch they replace.
+  /// As many rows from each of the tower's taps, added behind the first layers (Qwen3-VL's DeepStack), and
+  /// for each row of the batch which of them.
+  std::vector<Program::Value> taps = {};
+  Program::Value tap_rows = 0;
 };
 
 struct DecoderOptions {
   std::size_t library_workspace_bytes = 0, top_k = 0;
   double temperature = 1;
   bool drops_residual = false;  ///< A bug: the last layer adds nothing to what came in.
+  bool leaves_keys = false;     ///< A bug: queries are turned by their positions, keys are not.
 };
 
 /// What a program is read by.
@@ -82,7 +88,8 @@ class Decoder {
   Value linear_attention(Value normed, const DecoderBatch& batch);
   Value mlp(Value normed, std::size_t ffn);
   Value mixture(Value normed);
-  void append(Value rows, Value slots, std::size_t half, std::size_t width);
+  /// Rows of keys, and of values if there are any, into the layer's pages.
+  void append(Value keys, const Value* values, Value slots, std::size_t heads, std::size_t width);
   DecoderOutput add_head(Value hidden, Value delta, const DecoderBatch& batch);
 
   static Planned in(std::string_view name, std::size_t bytes, Value value) {

@@ -77,7 +77,7 @@ Decoder::Value Decoder::latent_attention(Value normed, const DecoderBatch& batch
       linear(norm(down, "q_norm", latent.q_rank, latent.q_rank), "q_up", model_.heads * query, latent.q_rank);
   // The last rope_dim columns of a row are the rotated key of all heads; only the others are normed.
   const Value rows = norm(linear(normed, "kv_down", row, model_.hidden), "kv_norm", row, latent.kv_rank);
-  append(rows, batch.slots, 0, row);
+  append(rows, nullptr, batch.slots, 1, row);
   const Value made = activation("attention_out", values);
   if (batch.is_prefill) {
     const std::size_t keys_values = model_.heads * (latent.nope_dim + latent.value_dim);

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/rope.hpp"
+
 namespace drought {
 
 /// Of a layer whose MLP is a mixture of experts. `routed` 0: none is.
@@ -53,6 +55,7 @@ struct VisionTower {
   std::size_t out = 0;       ///< The decoder's hidden size.
   std::size_t merged = 0;    ///< Width between the merger's two layers.
   bool merged_norm = false;  ///< The merger's norm comes after merging.
+  bool rotates = false;      ///< Queries and keys are turned by the patch's row and column.
 
   std::size_t head_dim() const { return hidden / heads; }
   std::size_t parameters() const;
@@ -73,6 +76,8 @@ struct Model {
   bool output_gate = false;      ///< The query projection makes a gate for attention's output as well.
   bool tied_embeddings = false;  ///< The output embedding is the input's.
   double norm_epsilon = 1e-6;
+  Rope::Shape rope;          ///< How queries and keys are turned; tokens and heads are a launch's own.
+  std::string unknown_rope;  ///< A rope scaling that no kernel computes: the shape is right, the angles not.
   Experts experts;
   Latent latent;
   LinearAttention linear;

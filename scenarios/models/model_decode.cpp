@@ -61,7 +61,8 @@ struct ModelServer::DecodeBatch {
 
   const std::size_t size;
   Pools* const pools;
-  ProgramInputs inputs;  ///< Token ids, slots, lengths, page table, numbers to draw by, in this order.
+  /// Token ids, slots, lengths, page table, numbers to draw by, positions, in this order.
+  ProgramInputs inputs;
   Program program;
   DecoderOutput output;
   std::vector<Lease> leases;
@@ -74,14 +75,16 @@ ModelServer::ModelServer(Rig& rig, const Model& model, const ModelStep::Options&
       model_(model),
       options_(options),
       meter_(rig, 0),
+      prompt_logits_(options.sequences),
       last_logits_(options.sequences),
       streams_(rig.device(), options.captures ? 2 : 1),
       stream_(streams_[0]) {
+  if (options_.image_patches != 0) layout_.emplace(model_.vision, options_.image_patches);
   const Random random = rig_.random(1);
   for (std::size_t s = 0; s < options_.sequences; ++s) {
     Random draw = random.split(s);
     std::vector<std::int32_t>& prompt = tokens_.emplace_back();
-    for (std::size_t i = 0; i + s < std::max(options_.batch_max_tokens, s + 1); ++i)
+    for (std::size_t i = 0; i < prompt_tokens(s); ++i)
       prompt.push_back(static_cast<std::int32_t>(draw.below(model_.vocab)));
   }
 }
@@ -90,13 +93,17 @@ ModelServer::~ModelServer() = default;
 
 void ModelServer::upload(DecodeBatch& batch, std::uint64_t draw) {
   const std::size_t width = cache_->pages_each();
-  std::vector<std::int32_t> ids, slots, lengths, table(batch.size * width);
+  const std::size_t axes = token_positions(rope(), nullptr, 0, 1).size();
+  std::vector<std::int32_t> ids, slots, lengths, table(batch.size * width), positions(axes * batch.size);
   for (std::size_t s = 0; s < batch.size; ++s) {
     const std::size_t length = tokens_[s].size();
     ids.push_back(tokens_[s].back());
     slots.push_back(cache_->slot(s, options_.bug == "slot_before" ? length - 2 : length - 1));
     lengths.push_back(static_cast<std::int32_t>(length));
     for (std::size_t p = 0; p < width; ++p) table[s * width + p] = cache_->page(s, p);
+    const ImageLayout* const image = options_.bug == "image_forgotten" ? nullptr : image_of(s);
+    const std::vector<std::int32_t> place = token_positions(rope(), image, length - 1, 1);
+    for (std::size_t axis = 0; axis < axes; ++axis) positions[axis * batch.size + s] = place[axis];
   }
   if (options_.bug == "wrong_page" && batch.size > 1) table[0] = cache_->page(1, 0);
   const std::vector<float> drawn = draws(batch.size, draw);
@@ -105,6 +112,7 @@ void ModelServer::upload(DecodeBatch& batch, std::uint64_t draw) {
   batch.inputs.upload(2, bytes_of(lengths));
   batch.inputs.upload(3, bytes_of(table));
   if (rig_.full()) batch.inputs.upload(4, bytes_of(drawn));
+  if (model_.latent.kv_rank == 0) batch.inputs.upload(5, bytes_of(positions));
 }
 
 ModelServer::DecodeBatch& ModelServer::batch_of(std::size_t size) {
@@ -121,6 +129,8 @@ ModelServer::DecodeBatch& ModelServer::batch_of(std::size_t size) {
   batch.seqlens = made->inputs.add(program, "seqlens", bytes_of(integers));
   batch.page_table = made->inputs.add(program, "page_table", bytes_of(table));
   batch.uniforms = made->inputs.add(program, "uniforms", bytes_of(std::vector<float>(size)), true);
+  if (model_.latent.kv_rank == 0)
+    batch.rotation = rotation(program, made->inputs, rope(), token_positions(rope(), nullptr, 0, size));
   batch.sampled_rows = made->inputs.add(program, "sampled_rows", bytes_of(rows));
   DecoderOptions options = decoder_options();
   options.drops_residual = options_.bug == "residual_dropped";

@@ -1,11 +1,9 @@
 #include "scenarios/models/model_server.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 #include "scenarios/device_calls.hpp"
 #include "scenarios/digest.hpp"
-#include "scenarios/models/vision_encoder.hpp"
 
 namespace drought {
 
@@ -22,15 +20,14 @@ void ProgramInputs::upload(std::size_t index, std::span<const std::byte> content
 }
 
 std::vector<Tag> ModelServer::tags() {
-  return {"weights",         "kv_pages",      "state",          "pixels",
-          "image_tokens",    "ids",           "slots",          "sampled_rows",
-          "uniforms",        "page_table",    "seqlens",        "cu_seqlens",
-          "positions",       "image_rows",    "hidden",         "normed",
-          "linear_out",      "workspace",     "attention_out",  "mlp",
-          "head_normed",     "tokens",        "logits",         "probabilities",
-          "vision_linear",   "vision_normed", "vision_hidden",  "vision_attended",
-          "vision_mlp",      "merger_active", "experts_in_out", "experts_active",
-          "experts_out_out", "experts_sum",   "split_out",      "split_lse"};
+  return {
+      "weights",         "kv_pages",        "state",      "pixels",        "image_tokens",   "ids",
+      "slots",           "sampled_rows",    "uniforms",   "page_table",    "seqlens",        "cu_seqlens",
+      "positions",       "frequencies",     "axes",       "rotated",       "image_rows",     "tap_rows",
+      "hidden",          "normed",          "linear_out", "workspace",     "attention_out",  "mlp",
+      "head_normed",     "tokens",          "logits",     "probabilities", "vision_linear",  "vision_normed",
+      "vision_hidden",   "vision_attended", "vision_mlp", "merger_active", "experts_in_out", "experts_active",
+      "experts_out_out", "experts_sum",     "split_out",  "split_lse"};
 }
 
 void ModelServer::note_peak(const char* what, std::size_t base_bytes) {
@@ -54,51 +51,36 @@ void ModelServer::load() {
   rig_.decide("cache_bytes", cache_->bytes());
 }
 
-std::size_t ModelServer::image_tokens() const {
-  return options_.image_patches / (model_.vision.merge * model_.vision.merge);
-}
-
-void ModelServer::encode_image() {
-  if (options_.image_patches == 0) return;
-  const VisionTower& tower = model_.vision;
-  const std::size_t base = meter_.reserved_bytes(), patches = options_.image_patches;
-  meter_.restart_peak();
-  Program program(
-      {.rig = &rig_, .memory = &rig_.memory(), .meter = &meter_, .stream = stream_, .judges_each = true});
-  ProgramInputs inputs(rig_, meter_, stream_);
-  const auto numbers = [&](std::string_view tag, std::size_t count, std::uint64_t part) {
-    if (rig_.full()) {
-      const auto drawn = weight_numbers(model_.type, count, 1, 0, rig_.seed(), 0x1336 + part);
-      return inputs.add(program, tag, drawn, true);
-    }
-    // Shapes work reads the length alone: the contents are never touched.
-    return inputs.add(program, tag, {static_cast<const std::byte*>(nullptr), count * model_.element_bytes()},
-                      true);
-  };
-  const auto starts = [&](const std::vector<std::size_t>& from) {
-    const std::vector<std::int32_t> narrow(from.begin(), from.end());
-    return inputs.add(program, "cu_seqlens", bytes_of(narrow));
-  };
-  const std::size_t rows = patches + (tower.class_token ? 1 : 0);
-  const ImageBatch image{.patches = patches,
-                         .pixels = numbers("pixels", patches * tower.patch_values, 0),
-                         .positions = tower.positions == 0 ? 0 : numbers("positions", rows * tower.hidden, 1),
-                         .full_starts = starts(VisionEncoder::full_starts(rows)),
-                         .window_starts = starts(VisionEncoder::window_starts(tower, patches))};
-  std::vector<Program::Value> tokens;
-  for (std::size_t i = 0; i < 1 + tower.taps.size(); ++i) {
-    const std::size_t bytes = image_tokens() * tower.out * model_.element_bytes();
-    image_.emplace_back(rig_.memory(), Request{.bytes = bytes, .stream = stream_, .tag = "image_tokens"});
-    tokens.push_back(program.given("image_tokens", image_.back().data(), bytes));
-  }
-  VisionEncoder(program, model_, *tower_, options_.library_workspace_bytes).add(image, tokens);
-  program.run();
-  must(rig_.device().stream_synchronize(stream_), "cudaStreamSynchronize");
-  note_peak("vision_peak_bytes", base);
-}
-
 DecoderOptions ModelServer::decoder_options() const {
-  return {.library_workspace_bytes = options_.library_workspace_bytes, .top_k = options_.top_k};
+  return {.library_workspace_bytes = options_.library_workspace_bytes,
+          .top_k = options_.top_k,
+          .leaves_keys = options_.bug == "keys_left"};
+}
+
+Rope::Shape ModelServer::rope() const {
+  Rope::Shape shape = model_.rope;
+  if (options_.bug == "pairs_in_sections") shape.positions = "m-rope";
+  return shape;
+}
+
+const ImageLayout* ModelServer::image_of(std::size_t sequence) const {
+  return sequence == 0 && layout_ ? &*layout_ : nullptr;
+}
+
+Rotation ModelServer::rotation(Program& program, ProgramInputs& inputs, const Rope::Shape& shape,
+                               const std::vector<std::int32_t>& positions) const {
+  const Rope kernel(shape);
+  const std::vector<Part> plan = kernel.plan();
+  const auto table = [&](Rope::PartIndex part) {
+    std::vector<std::byte> content(plan[part].bytes);
+    kernel.fill(part, 0, content);
+    return content;
+  };
+  Rotation made{.shape = shape};
+  made.positions = inputs.add(program, "positions", bytes_of(positions));
+  made.frequencies = inputs.add(program, "frequencies", table(Rope::frequencies), true);
+  made.axes = inputs.add(program, "axes", table(Rope::axes));
+  return made;
 }
 
 std::vector<float> ModelServer::draws(std::size_t count, std::uint64_t draw) const {
@@ -123,6 +105,17 @@ ModelServer::Result ModelServer::read(void* logits, void* tokens, std::size_t ro
   return result;
 }
 
+void ModelServer::add_taps(DecoderBatch& batch, Program& program, ProgramInputs& inputs) const {
+  if (image_.size() == 1 || options_.bug == "taps_dropped") return;
+  std::vector<std::int32_t> rows(batch.tokens, -1);
+  const std::vector<std::int32_t>& order = layout_->token_order();
+  for (std::size_t i = 0; i < order.size(); ++i)
+    rows[static_cast<std::size_t>(order[i])] = static_cast<std::int32_t>(i);
+  batch.tap_rows = inputs.add(program, "tap_rows", bytes_of(rows));
+  for (std::size_t tap = 1; tap < image_.size(); ++tap)
+    batch.taps.push_back(program.given("image_tokens", image_[tap].data(), image_[tap].bytes()));
+}
+
 ModelServer::Result ModelServer::run_prompt(std::size_t sequence, std::size_t tokens, bool judges) {
   Program program(
       {.rig = &rig_, .memory = &rig_.memory(), .meter = &meter_, .stream = stream_, .judges_each = judges});
@@ -137,12 +130,14 @@ ModelServer::Result ModelServer::run_prompt(std::size_t sequence, std::size_t to
   batch.slots = inputs.add(program, "slots", bytes_of(slots));
   batch.sampled_rows = inputs.add(program, "sampled_rows", bytes_of(last));
   batch.uniforms = inputs.add(program, "uniforms", bytes_of(draws(1, sequence)), true);
-  if (sequence == 0 && !image_.empty()) {
-    std::vector<std::int32_t> rows(image_tokens());
-    for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::int32_t>(i);
-    batch.image_tokens = rows.size();
+  const ImageLayout* const image = image_of(sequence);
+  if (model_.latent.kv_rank == 0)
+    batch.rotation = rotation(program, inputs, rope(), token_positions(rope(), image, 0, tokens));
+  if (image) {
+    batch.image_tokens = image->tokens();
     batch.image = program.given("image_tokens", image_[0].data(), image_[0].bytes());
-    batch.image_rows = inputs.add(program, "image_rows", bytes_of(rows));
+    batch.image_rows = inputs.add(program, "image_rows", bytes_of(image->token_order()));
+    add_taps(batch, program, inputs);
   }
   const DecoderOutput output = Decoder(program, model_, *weights_, *cache_, decoder_options()).add(batch);
   program.run();
@@ -170,35 +165,10 @@ void ModelServer::prefill() {
     if (runs) result = run_prompt(s, tokens, true);
     if (s == 0) compare_bits("the first prompt run again", result, run_prompt(s, tokens, false));
     if (rig_.full()) rig_.record().output_digests.push_back(digest_of(bytes_of(result.logits)));
+    prompt_logits_[s] = std::move(result.logits);
     tokens_[s].push_back(result.tokens[0]);
   }
   note_peak("prefill_peak_bytes", base);
-}
-
-// Both ways compute the same sums in other orders. To first order each of n operations adds a difference of
-// at most 2 (u + d e) of its result's norm, where u is half a unit of the type, e of fp32 and d the longest
-// sum; what comes in passes on by a factor near one, as rows are normed before each block and added back
-// after it. A layer has 14 operations.
-void ModelServer::verify() {
-  if (!rig_.full()) return;
-  const double depth =
-      static_cast<double>(std::max({model_.hidden, model_.ffn, model_.heads * model_.head_dim}));
-  const double half_unit = model_.type == "bf16" ? 0x1p-9 : 0x1p-24;
-  const double limit = static_cast<double>(14 * model_.layers + 4) * 2 * (half_unit + depth * 0x1p-24);
-  for (std::size_t s = 0; s < options_.sequences; ++s) {
-    if (last_logits_[s].empty()) continue;
-    const Result expected = run_prompt(s, tokens_[s].size() - 1, false);
-    double error = 0, norm = 0;
-    for (std::size_t i = 0; i < model_.vocab; ++i) {
-      const double wanted = expected.logits[i], difference = last_logits_[s][i] - wanted;
-      error += difference * difference;
-      norm += wanted * wanted;
-    }
-    const double ratio = std::sqrt(error / norm);
-    rig_.record().comparisons.push_back(
-        {"the last token of sequence " + std::to_string(s) + " against a prefill", ratio <= limit,
-         "its logits differ by " + std::to_string(ratio) + " of their norm, above " + std::to_string(limit)});
-  }
 }
 
 }  // namespace drought

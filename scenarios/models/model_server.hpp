@@ -1,6 +1,7 @@
 // One life of a model on a rig: load, encode, prefill, decode, verify, tear down. What the workload runs.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -11,7 +12,9 @@
 #include "scenarios/captured_graph.hpp"
 #include "scenarios/models/cache.hpp"
 #include "scenarios/models/decoder.hpp"
+#include "scenarios/models/image_layout.hpp"
 #include "scenarios/models/model_step.hpp"
+#include "scenarios/models/reference_model.hpp"
 #include "scenarios/models/weights.hpp"
 
 namespace drought {
@@ -50,7 +53,7 @@ class ModelServer {
   /// Runs each sequence's prompt; the first one's twice, to compare bits.
   void prefill();
   void decode();
-  /// Full work: each sequence's last decode against a prefill of all its tokens.
+  /// Full work: each sequence's prompt and last decode against the model in float64.
   void verify();
   static std::vector<Tag> tags();
 
@@ -70,8 +73,23 @@ class ModelServer {
   void upload(DecodeBatch& batch, std::uint64_t draw);
   void compare_bits(const std::string& what, const Result& expected, const Result& got);
   DecoderOptions decoder_options() const;
+  Rotation rotation(Program& program, ProgramInputs& inputs, const Rope::Shape& shape,
+                    const std::vector<std::int32_t>& positions) const;
+  /// What the tower's taps give to a prompt that begins with the image.
+  void add_taps(DecoderBatch& batch, Program& program, ProgramInputs& inputs) const;
+  /// Of the decoder, as its programs take it.
+  Rope::Shape rope() const;
+  /// Null but of the sequence that begins with the image.
+  const ImageLayout* image_of(std::size_t sequence) const;
+  std::size_t prompt_tokens(std::size_t sequence) const {
+    return std::max(options_.batch_max_tokens, sequence + 1) - sequence;
+  }
+  /// Numbers for each patch, row after row of the image.
+  std::vector<std::byte> drawn_patches(std::size_t width, std::uint64_t part) const;
+  ReferenceModel::Image reference_image() const;
+  /// How far logits may be from the float64 model's, in parts of their norm.
+  double error_limit(bool has_image) const;
   std::vector<float> draws(std::size_t count, std::uint64_t draw) const;
-  std::size_t image_tokens() const;
   void note_peak(const char* what, std::size_t base_bytes);
 
   Rig& rig_;
@@ -80,8 +98,10 @@ class ModelServer {
   PeakMeter meter_;
   std::optional<Weights> weights_, tower_;
   std::optional<SequenceCache> cache_;
+  std::optional<ImageLayout> layout_;
   std::vector<Buffer> image_;                      ///< Tokens of the image, and those of the tower's taps.
   std::vector<std::vector<std::int32_t>> tokens_;  ///< Of each sequence, prompt and generated.
+  std::vector<std::vector<float>> prompt_logits_;  ///< Of each sequence's prompt.
   std::vector<std::vector<float>> last_logits_;    ///< Of each sequence's last decode.
   std::vector<std::unique_ptr<DecodeBatch>> batches_;
   const Streams streams_;  ///< One of its own where graphs are captured: the default stream cannot be.

@@ -11,8 +11,10 @@
 namespace drought {
 namespace {
 
-constexpr std::array<std::string_view, 5> kBugs{"none", "wrong_page", "slot_before", "residual_dropped",
-                                                "scratch_freed"};
+constexpr std::array<std::string_view, 11> kBugs{
+    "none",        "wrong_page",      "slot_before",       "residual_dropped", "scratch_freed",
+    "keys_left",   "image_forgotten", "pairs_in_sections", "patches_in_rows",  "starts_swapped",
+    "taps_dropped"};
 
 /// Why nothing of the model can be computed; empty when all can.
 std::string planned_only(const Model& model) {
@@ -21,6 +23,7 @@ std::string planned_only(const Model& model) {
   if (model.linear.interval != 0) return "linear attention";
   if (model.output_gate) return "gated attention";
   if (model.fp8_weights) return "fp8 weights";
+  if (!model.unknown_rope.empty()) return "rope scaling '" + model.unknown_rope + "'";
   if (model.head_dim != 64 && model.head_dim != 128) return "heads of " + std::to_string(model.head_dim);
   return {};
 }
@@ -39,6 +42,7 @@ ModelStep::ModelStep(Options options) : options_(std::move(options)) {
     model_.layers = std::min(model_.layers, options_.layers);
     model_.experts.dense_layers = std::min(model_.experts.dense_layers, model_.layers);
     model_.vision.layers = std::min(model_.vision.layers, options_.layers);
+    std::erase_if(model_.vision.taps, [&](std::size_t tap) { return tap >= model_.vision.layers; });
     if (model_.linear.interval != 0 && model_.layers % model_.linear.interval != 0)
       refuse("layers must be a multiple of " + std::to_string(model_.linear.interval));
   }

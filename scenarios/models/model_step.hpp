@@ -2,10 +2,10 @@
 // then decode batches over a paged cache, each from a captured graph where that is asked for. Every byte
 // comes from the resource under test.
 //
-// In full work everything is computed and judged: each operation of a prefill by its float64 oracle, two
-// prefills by their bits, a graph's replay by the bits of the same batch run eagerly, and the decode of a
-// token by a prefill that is one token longer, which must agree. In shapes work the same operations run with
-// the same buffers at any size, and also those of models that have parts which are planned and not computed.
+// In full work everything is computed and judged: each operation by its float64 oracle, two prefills by their
+// bits, a graph's replay by the bits of the same batch run eagerly, and what prompts and decode steps end in
+// by the whole model in float64. In shapes work the same operations run with the same buffers at any size,
+// and also those of models that have parts which are planned and not computed.
 #pragma once
 
 #include <cstddef>

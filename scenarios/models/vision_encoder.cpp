@@ -10,13 +10,6 @@
 
 namespace drought {
 
-std::vector<std::size_t> VisionEncoder::window_starts(const VisionTower& tower, std::size_t patches) {
-  const std::size_t each = tower.window == 0 ? patches : tower.window * tower.window;
-  std::vector<std::size_t> starts{0};
-  while (starts.back() < patches) starts.push_back(std::min(starts.back() + each, patches));
-  return starts;
-}
-
 bool VisionEncoder::has_window() const {
   return tower_.window != 0 && std::ranges::find(tower_.full_layers, layer_) == tower_.full_layers.end();
 }
@@ -86,18 +79,23 @@ VisionEncoder::Value VisionEncoder::scaled(Value x, std::string_view name) {
 
 VisionEncoder::Value VisionEncoder::attend(Value normed, const ImageBatch& image) {
   const std::size_t width = tower_.hidden;
-  const Value q = linear(normed, "q", "q_bias", rows_, width, width);
-  const Value k = linear(normed, "k", "k_bias", rows_, width, width);
+  Value q = linear(normed, "q", "q_bias", rows_, width, width);
+  Value k = linear(normed, "k", "k_bias", rows_, width, width);
   const Value v = linear(normed, "v", "v_bias", rows_, width, width);
+  if (tower_.rotates) {
+    q = image.rotation.turn(program_, "vision rope of q", q, rows_, tower_.heads);
+    k = image.rotation.turn(program_, "vision rope of k", k, rows_, tower_.heads);
+  }
   const Value made = activation("vision_attended", rows_ * width);
-  const bool windowed = has_window();
-  program_.call("vision_attention of layer " + std::to_string(layer_),
-                std::make_unique<VisionAttention>(VisionAttention::Shape{
-                    .type = type_,
-                    .cu_seqlens = windowed ? window_starts(tower_, rows_) : full_starts(rows_),
-                    .heads = tower_.heads,
-                    .head_dim = tower_.head_dim()}),
-                {q, k, v, windowed ? image.window_starts : image.full_starts, made});
+  const bool windowed = has_window() != image.swaps_starts;
+  program_.call(
+      "vision_attention of layer " + std::to_string(layer_),
+      std::make_unique<VisionAttention>(VisionAttention::Shape{
+          .type = type_,
+          .cu_seqlens = windowed ? image.layout->window_starts() : std::vector<std::size_t>{0, rows_},
+          .heads = tower_.heads,
+          .head_dim = tower_.head_dim()}),
+      {q, k, v, windowed ? image.window_starts : image.full_starts, made});
   return scaled(linear(made, "o", "o_bias", rows_, width, width), "scale_1");
 }
 
@@ -136,7 +134,7 @@ void VisionEncoder::merge(Value hidden, const Value* delta, std::size_t number, 
 }
 
 void VisionEncoder::add(const ImageBatch& image, const std::vector<Value>& tokens) {
-  rows_ = image.patches;
+  rows_ = image.layout->patches();
   layer_ = WeightMatrix::no_layer;
   Value hidden = linear(image.pixels, "patch", tower_.patch_bias ? "patch_bias" : "", rows_, tower_.hidden,
                         tower_.patch_values);
@@ -156,7 +154,7 @@ void VisionEncoder::add(const ImageBatch& image, const std::vector<Value>& token
     const auto number = static_cast<std::size_t>(tap - tower_.taps.begin());
     merge(hidden, &delta, number, true, tokens.at(1 + number));
   }
-  rows_ = image.patches;
+  rows_ = image.layout->patches();
   merge(hidden, &delta, tower_.taps.size(), tower_.merged_norm, tokens.at(0));
 }
 

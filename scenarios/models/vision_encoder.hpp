@@ -1,8 +1,7 @@
 // The operations of a vision tower over one image, as a plain list: patches to hidden states, layers with
 // windowed or full attention, and the merger that makes tokens of them. Pixels arrive as rows of one patch
-// each, in the order of windows and of merging within, so that merging is a matter of how rows are read.
-//
-// Queries and keys are not rotated. Class tokens and layer scales (InternViT) are planned operations.
+// each, in the order of windows and of merging within (image_layout.hpp), so that merging is a matter of how
+// rows are read. Class tokens and layer scales (InternViT) are planned operations.
 #pragma once
 
 #include <cstddef>
@@ -10,18 +9,22 @@
 #include <string_view>
 #include <vector>
 
+#include "scenarios/models/image_layout.hpp"
 #include "scenarios/models/model.hpp"
 #include "scenarios/models/program.hpp"
+#include "scenarios/models/rotation.hpp"
 #include "scenarios/models/weights.hpp"
 
 namespace drought {
 
 /// An image, and where its inputs lie on the device.
 struct ImageBatch {
-  std::size_t patches = 0;       ///< A multiple of the tower's window and of what it merges.
+  const ImageLayout* layout = nullptr;
   Program::Value pixels = 0;     ///< [patches][patch_values]
   Program::Value positions = 0;  ///< [patches][hidden], where the tower has learned ones.
+  Rotation rotation;             ///< Where the tower rotates.
   Program::Value full_starts = 0, window_starts = 0;  ///< cu_seqlens of the two kinds of layers.
+  bool swaps_starts = false;                          ///< A bug: either kind of layers gets the other's.
 };
 
 class VisionEncoder {
@@ -34,10 +37,6 @@ class VisionEncoder {
         element_(model.element_bytes()),
         weights_(weights),
         workspace_bytes_(workspace_bytes) {}
-
-  /// Where attention's sequences begin in layers of either kind: the image, and its windows.
-  static std::vector<std::size_t> full_starts(std::size_t patches) { return {0, patches}; }
-  static std::vector<std::size_t> window_starts(const VisionTower& tower, std::size_t patches);
 
   /// Adds every operation; the last writes tokens of the decoder's width into `tokens`, and into the values
   /// after it those of the taps.

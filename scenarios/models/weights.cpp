@@ -4,6 +4,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "kernels/oracle.hpp"
 #include "kernels/shape.hpp"
 #include "scenarios/device_calls.hpp"
 
@@ -25,36 +26,49 @@ std::vector<std::byte> weight_numbers(std::string_view type, std::size_t count, 
 }
 
 Weights::Weights(Rig& rig, const Model& model, const std::vector<WeightMatrix>& list, PeakMeter& meter)
-    : type_(model.type) {
+    : type_(model.type), seed_(rig.seed()) {
   std::uint64_t number = 0;
   for (const WeightMatrix& matrix : list) {
     const std::size_t bytes = matrix.bytes(model);
     Buffer buffer(rig.memory(), {.bytes = bytes, .tag = "weights"});
     meter.note();
-    if (rig.full()) fill(rig, matrix, buffer, number);
-    ++number;
+    if (rig.full()) {
+      const std::vector<std::byte> content = numbers(matrix, number);
+      must(rig.device().memcpy(buffer.data(), content.data(), content.size()), "cudaMemcpy");
+      must(rig.device().stream_synchronize({}), "cudaStreamSynchronize");
+    }
     bytes_ += bytes;
-    buffers_.emplace(std::pair(matrix.layer, matrix.name), std::move(buffer));
+    held_.emplace(std::pair(matrix.layer, matrix.name), Held{matrix, number, std::move(buffer)});
+    ++number;
   }
   must(rig.device().synchronize(), "cudaDeviceSynchronize");
 }
 
-void Weights::fill(Rig& rig, const WeightMatrix& matrix, Buffer& buffer, std::uint64_t number) const {
+std::vector<std::byte> Weights::numbers(const WeightMatrix& matrix, std::uint64_t number) const {
   const bool is_norm = matrix.kind == WeightMatrix::Kind::norm;
   const bool is_table = matrix.name == "embedding";
   const double scale = is_norm || matrix.kind == WeightMatrix::Kind::bias ? 0.1
                        : is_table                                         ? 1.0
                                   : 1 / std::sqrt(static_cast<double>(matrix.columns));
-  const auto numbers =
-      weight_numbers(type_, matrix.elements(), scale, is_norm ? 1 : 0, rig.seed(), 0x57 + number);
-  must(rig.device().memcpy(buffer.data(), numbers.data(), numbers.size()), "cudaMemcpy");
-  must(rig.device().stream_synchronize({}), "cudaStreamSynchronize");
+  return weight_numbers(type_, matrix.elements(), scale, is_norm ? 1 : 0, seed_, 0x57 + number);
+}
+
+const Weights::Held& Weights::held(std::string_view name, std::size_t layer) const {
+  const auto found = held_.find(std::pair(layer, name));
+  if (found == held_.end()) throw std::logic_error("the model has no weights '" + std::string(name) + "'");
+  return found->second;
+}
+
+std::vector<double> Weights::drawn(std::string_view name, std::size_t layer) const {
+  const Held& held = this->held(name, layer);
+  const HostTensor values(numbers(held.matrix, held.number), type_, {held.matrix.elements()});
+  const auto all = values.row({});
+  return {all.begin(), all.end()};
 }
 
 Program::Value Weights::value(Program& program, std::string_view name, std::size_t layer) const {
-  const auto found = buffers_.find(std::pair(layer, name));
-  if (found == buffers_.end()) throw std::logic_error("the model has no weights '" + std::string(name) + "'");
-  return program.given(found->first.second, found->second.data(), found->second.bytes());
+  const Held& held = this->held(name, layer);
+  return program.given(held.matrix.name, held.buffer.data(), held.buffer.bytes());
 }
 
 }  // namespace drought

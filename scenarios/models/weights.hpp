@@ -23,15 +23,25 @@ class Weights {
   Weights(Rig& rig, const Model& model, const std::vector<WeightMatrix>& list, PeakMeter& meter);
 
   std::size_t bytes() const { return bytes_; }
+  /// What the matrix was filled with, drawn once more: whatever became of it on the device since. Throws
+  /// std::logic_error when the model has none of this name.
+  std::vector<double> drawn(std::string_view name, std::size_t layer = WeightMatrix::no_layer) const;
   /// The matrix as a value of a program. Throws std::logic_error when the model has none of this name.
   Program::Value value(Program& program, std::string_view name,
                        std::size_t layer = WeightMatrix::no_layer) const;
 
  private:
-  void fill(Rig& rig, const WeightMatrix& matrix, Buffer& buffer, std::uint64_t number) const;
+  struct Held {
+    WeightMatrix matrix;
+    std::uint64_t number;  ///< In the list.
+    Buffer buffer;
+  };
+  std::vector<std::byte> numbers(const WeightMatrix& matrix, std::uint64_t number) const;
+  const Held& held(std::string_view name, std::size_t layer) const;
 
   const std::string type_;
-  std::map<std::pair<std::size_t, std::string_view>, Buffer> buffers_;
+  const std::uint64_t seed_;
+  std::map<std::pair<std::size_t, std::string_view>, Held> held_;
   std::size_t bytes_ = 0;
 };
 
