@@ -42,6 +42,7 @@ inline constexpr Tried kTried[] = {
     {"gated_activation", "type = 'fp32'\nfunction = 'gelu_tanh'\ngated = false"},
     {"embedding", "type = 'fp32'"},
     {"kv_append", "type = 'fp32'\nvalues = false"},
+    {"add_rows", "type = 'fp32'"},
     {"sampling", ""},
     {"shared_object", ""},
     {"checksum", ""},
