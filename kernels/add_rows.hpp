@@ -11,8 +11,8 @@
 #include "harness/scenario/key.hpp"
 #include "harness/sched/random.hpp"
 #include "harness/simt/kernel.hpp"
-#include "harness/simt/launch.hpp"
 #include "kernels/oracle.hpp"
+#include "kernels/parts.hpp"
 #include "kernels/rows.hpp"
 #include "kernels/shape.hpp"
 
@@ -24,7 +24,7 @@ struct AddRowsArguments {
   const T* added;               // [entries][width]
   const std::int32_t* indices;  // [rows], -1: nothing is added.
   T* out;                       // [rows][width]
-  int width;
+  int entries, width;
 };
 
 template <typename T>
@@ -40,6 +40,7 @@ struct AddRowsBlock {
     const auto width = static_cast<std::size_t>(given.width);
     const std::size_t row = context.block().x;
     const std::int32_t index = indices[row];
+    context.require(index < given.entries);
     for (auto i = static_cast<std::size_t>(context.thread()); i < width; i += row_threads) {
       const T own = x[row * width + i];
       out[row * width + i] =
@@ -114,9 +115,17 @@ class AddRows final : public Kernel {
   }
 
   Status launch(Device& device, Stream stream, std::span<void* const> parts) const override {
-    if (shape_.type == NumberTraits<bf16>::name) return launch_as<bf16>(device, stream, parts);
-    if (shape_.type == NumberTraits<fp16>::name) return launch_as<fp16>(device, stream, parts);
-    return launch_as<float>(device, stream, parts);
+    return FloatTypes::visit(shape_.type, [&]<typename T>(T) {
+      const AddRowsArguments<T> arguments{.x = static_cast<const T*>(parts[x]),
+                                          .added = static_cast<const T*>(parts[added]),
+                                          .indices = static_cast<const std::int32_t*>(parts[indices]),
+                                          .out = static_cast<T*>(parts[out]),
+                                          .entries = static_cast<int>(shape_.entries),
+                                          .width = static_cast<int>(shape_.width)};
+      return launch_parts<AddRowsVariants, AddRowsBlock<T>>(
+          device, plan(), parts, arguments,
+          {.kernel = kernel_name, .grid = {static_cast<unsigned>(shape_.rows)}, .stream = stream});
+    });
   }
 
   /// A sum in fp32, and its rounding to the type; a row that gets nothing stays as it is, bit for bit.
@@ -141,26 +150,6 @@ class AddRows final : public Kernel {
   double flops() const override { return static_cast<double>(shape_.rows * shape_.width); }
 
  private:
-  template <typename T>
-  Status launch_as(Device& device, Stream stream, std::span<void* const> parts) const {
-    const AddRowsArguments<T> arguments{.x = static_cast<const T*>(parts[x]),
-                                        .added = static_cast<const T*>(parts[added]),
-                                        .indices = static_cast<const std::int32_t*>(parts[indices]),
-                                        .out = static_cast<T*>(parts[out]),
-                                        .width = static_cast<int>(shape_.width)};
-    const std::vector<Operand> operands = operands_of(plan(), parts);
-    const Bodies bodies = bodies_of<AddRowsVariants, AddRowsBlock<T>>();
-    return device.launch({.kernel = kernel_name,
-                          .grid = {static_cast<unsigned>(shape_.rows)},
-                          .block = {row_threads},
-                          .stream = stream,
-                          .operands = operands,
-                          .arguments = &arguments,
-                          .arguments_bytes = sizeof arguments,
-                          .host = bodies.host,
-                          .cuda = bodies.cuda});
-  }
-
   const Shape shape_;
   std::size_t x_bytes_ = 0, added_bytes_ = 0;
 };

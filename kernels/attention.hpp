@@ -8,6 +8,7 @@
 // Rows that are not there are zeros, and whatever lies in memory in their place is never read.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -15,6 +16,7 @@
 #include "harness/simt/config.hpp"
 #include "harness/simt/number.hpp"
 #include "harness/simt/tile.hpp"
+#include "kernels/softmax_step.hpp"
 
 namespace drought {
 
@@ -43,6 +45,11 @@ struct AttentionTiles {
 struct GlobalRow {
   std::size_t start;
   bool valid;
+};
+
+/// Sixteen bytes of elements, as many as a thread reads or writes at once.
+struct __attribute__((may_alias)) AttentionPiece {
+  std::uint32_t word[4];
 };
 
 /// What one thread has when a pass ends: its share of the weighted sums of V, in whose last tile every
@@ -88,6 +95,8 @@ struct AttentionRange {
   int limit[2];           ///< to here. 0 for a row that is not there.
   int warp_first = 0;     ///< The smallest first of the warp.
   int warp_limit;         ///< The largest limit of the warp.
+  int all_first = 0;      ///< The largest first of the warp's rows that are there.
+  int all_limit;          ///< The smallest limit of them.
   float scale_log2;
   float softcap_log2 = 0;  ///< Scores, as base-2 exponents, are squeezed below it; 0: they are not.
   float sink_log2 = negative_infinity();  ///< The base-2 exponent of a weight without a value.
@@ -100,13 +109,11 @@ DROUGHT_ANYWHERE float squeezed(float score, float softcap) {
 }
 
 /// Turns scores into weights relative to the row's largest so far and rescales what is there for a larger
-/// one. Keys that a row does not see weigh nothing. The weights go to shared memory as T.
+/// one. Keys that a row does not see weigh nothing.
 template <int value_dim, int keys, typename T, typename Context>
 DROUGHT_DEVICE void weigh(Context& context, Fragment<keys>& scores, AttentionSums<value_dim>& sums,
                           Tile<T> weights, int first_key, const AttentionRange& range) {
   using Scores = Fragment<keys>;
-  const int lane = context.lane();
-  float largest[2] = {sums.largest[0], sums.largest[1]};
   const float scale = range.softcap_log2 != 0.0f ? 1.0f : range.scale_log2;
   if (range.softcap_log2 != 0.0f) {
     DROUGHT_UNROLL
@@ -120,37 +127,50 @@ DROUGHT_DEVICE void weigh(Context& context, Fragment<keys>& scores, AttentionSum
   for (int t = 0; t < Scores::tiles; ++t) {
     DROUGHT_UNROLL
     for (int e = 0; e < 4; ++e) {
-      const int key = first_key + Scores::column(lane, t, e);
+      const int key = first_key + Scores::column(context.lane(), t, e);
       const bool visible = key >= range.first[e / 2] && key < range.limit[e / 2];
-      const float score = visible ? scores.value[t][e] * scale : negative_infinity();
-      scores.value[t][e] = score;
-      largest[e / 2] = largest[e / 2] < score ? score : largest[e / 2];
+      scores.value[t][e] = visible ? scores.value[t][e] * scale : negative_infinity();
     }
   }
-  context.template reduce_max<4>(largest);
-  float base[2], rescale[2];
-  DROUGHT_UNROLL
-  for (int r = 0; r < 2; ++r) {
-    base[r] = largest[r] == negative_infinity() ? 0.0f : largest[r];
-    rescale[r] = exp2_of(sums.largest[r] - base[r]);
-    sums.largest[r] = largest[r];
-  }
-  DROUGHT_UNROLL
-  for (int t = 0; t < Scores::tiles; ++t) {
+  float rescale[2];
+  softmax_step(context, scores, weights, sums.largest, rescale);
+  scale_rows(sums.out, rescale);
+}
+
+/// Whether no value of a tile is NaN or infinite.
+template <int value_dim, int keys, typename T, typename Context>
+DROUGHT_DEVICE bool is_finite(Context& context, Tile<T> values) {
+  constexpr int elements = sizeof(AttentionPiece) / sizeof(T), pieces = value_dim / elements;
+  struct Elements {
+    T value[elements];
+  };
+  float zeros[1] = {0.0f};
+  for (int i = context.lane(); i < keys * pieces; i += warp_lanes) {
+    const T* const from = values.data + i / pieces * values.pitch + i % pieces * elements;
+    const auto read = std::bit_cast<Elements>(*reinterpret_cast<const AttentionPiece*>(from));
     DROUGHT_UNROLL
-    for (int e = 0; e < 4; ++e) scores.value[t][e] = exp2_of(scores.value[t][e] - base[e / 2]);
+    for (int e = 0; e < elements; ++e) zeros[0] += to_float(read.value[e]) * 0.0f;
   }
-  DROUGHT_UNROLL
-  for (int t = 0; t < Scores::tiles; ++t) {
+  context.template reduce_sum<warp_lanes>(zeros);
+  return zeros[0] == 0.0f;
+}
+
+/// Adds the weighed values of a tile that not all rows see and that are not all finite: no weight, not even
+/// none, makes 0 of NaN, so what a row does not see must not be multiplied.
+template <int value_dim, int keys, typename T, typename Context>
+DROUGHT_DEVICE void add_seen(Context& context, AttentionSums<value_dim>& sums, Tile<T> weights,
+                             Tile<T> values, int first_key, const AttentionRange& range) {
+  using Sums = Fragment<value_dim + 8>;
+  for (int key = 0; key < keys; ++key) {
     DROUGHT_UNROLL
-    for (int e = 0; e < 4; ++e)
-      weights.data[Scores::row(lane, e) * weights.pitch + Scores::column(lane, t, e)] =
-          from_float<T>(scores.value[t][e]);
-  }
-  DROUGHT_UNROLL
-  for (int t = 0; t < Fragment<value_dim + 8>::tiles; ++t) {
-    DROUGHT_UNROLL
-    for (int e = 0; e < 4; ++e) sums.out.value[t][e] *= rescale[e / 2];
+    for (int e = 0; e < 4; ++e) {
+      if (first_key + key < range.first[e / 2] || first_key + key >= range.limit[e / 2]) continue;
+      const float weight = to_float(weights.data[Sums::row(context.lane(), e) * weights.pitch + key]);
+      DROUGHT_UNROLL
+      for (int t = 0; t < Sums::tiles; ++t)
+        sums.out.value[t][e] +=
+            weight * to_float(values.data[key * values.pitch + Sums::column(context.lane(), t, e)]);
+    }
   }
 }
 
@@ -222,19 +242,19 @@ DROUGHT_DEVICE void attend(Context& context, const typename Context::template Gl
     if (warp_sees) weigh<value_dim, keys>(context, scores, sums, weights, first, range);
     context.template wait<1>();
     context.sync();  // Values and weights are there.
-    if (warp_sees)
+    const int end = first + keys < range.end ? first + keys : range.end;
+    const bool all_see = first >= range.all_first && end <= range.all_limit;
+    if (warp_sees && (all_see || is_finite<value_dim, keys>(context, values))) {
       context.template multiply_by<keys>(sums.out, Tile<const T>{weights.data, weights.pitch},
                                          Tile<const T>{values.data, values.pitch});
+    } else if (warp_sees) {
+      add_seen<value_dim, keys>(context, sums, weights, values, first, range);
+    }
     context.sync();  // Nobody reads these values any more.
   }
   context.template wait<0>();
   if (range.begin >= range.end) context.sync();  // Nobody's copies of queries are under way any more.
 }
-
-/// Sixteen bytes of elements, as many as a thread reads or writes at once.
-struct __attribute__((may_alias)) AttentionPiece {
-  std::uint32_t word[4];
-};
 
 /// Writes a warp's share of the output, `row_at` giving row r of the block, by way of its own queries' place
 /// in shared memory, so that whole rows travel.

@@ -101,7 +101,6 @@ std::vector<TestedShape> tested_shapes() { return cases_of(AllKernels{}); }
 template struct HostBodies<PrefillVariants>;
 template struct HostBodies<ReferenceVariants>;
 template struct HostBodies<PatchEmbeddingVariants>;
-template struct HostBodies<PatchMergerVariants>;
 template struct HostBodies<RopeVariants>;
 template struct HostBodies<DecodeVariants>;
 template struct HostBodies<DecodeCombineVariants>;

@@ -9,7 +9,6 @@
 #include "kernels/linear.hpp"
 #include "kernels/norm.hpp"
 #include "kernels/patch_embedding.hpp"
-#include "kernels/patch_merger.hpp"
 #include "kernels/prefill_block.hpp"
 #include "kernels/reference_attention.hpp"
 #include "kernels/rope_block.hpp"
@@ -20,7 +19,6 @@ namespace drought {
 template struct CudaBodies<PrefillVariants>;
 template struct CudaBodies<ReferenceVariants>;
 template struct CudaBodies<PatchEmbeddingVariants>;
-template struct CudaBodies<PatchMergerVariants>;
 template struct CudaBodies<RopeVariants>;
 template struct CudaBodies<DecodeVariants>;
 template struct CudaBodies<DecodeCombineVariants>;

@@ -12,7 +12,7 @@
 #include "harness/sched/random.hpp"
 #include "harness/simt/config.hpp"
 #include "harness/simt/kernel.hpp"
-#include "harness/simt/launch.hpp"
+#include "kernels/parts.hpp"
 #include "kernels/shape.hpp"
 
 namespace drought {
@@ -79,18 +79,8 @@ class Checksum final : public Kernel {
   Status launch_over(Device& device, Stream stream, std::span<void* const> parts, bool declared) const {
     const ChecksumArguments arguments{static_cast<const std::uint32_t*>(parts[0]),
                                       static_cast<std::uint32_t*>(parts[1]), shape_.words};
-    const Operand operands[] = {{"data", parts[0], data_bytes_, Access::read},
-                                {"out", parts[1], sums_bytes, Access::write}};
-    const Bodies bodies = bodies_of<ChecksumVariants, ChecksumBlock>();
-    return device.launch({.kernel = kernel_name,
-                          .block = {ChecksumBlock::threads_max},
-                          .stream = stream,
-                          .operands = operands,
-                          .declared = declared,
-                          .arguments = &arguments,
-                          .arguments_bytes = sizeof arguments,
-                          .host = bodies.host,
-                          .cuda = bodies.cuda});
+    return launch_parts<ChecksumVariants, ChecksumBlock>(
+        device, plan(), parts, arguments, {.kernel = kernel_name, .stream = stream, .declared = declared});
   }
 
   Comparison compare(std::span<const std::span<const std::byte>> parts) const override {

@@ -7,6 +7,7 @@
 
 #include "kernels/decode_variants.hpp"
 #include "kernels/kv_rows.hpp"
+#include "kernels/parts.hpp"
 #include "kernels/shape.hpp"
 #include "kernels/sm90/decode_bodies.hpp"
 
@@ -44,32 +45,24 @@ unsigned blocks_of(const DecodeArguments& given) {
 /// The portable blocks over `arguments`; what is not theirs is as in `outer`.
 Launch split_launch(const DecodeArguments& arguments, const DecodeTypes& types, Launch outer) {
   const bool is_known = visit_variant(DecodeVariants{}, types, [&]<typename Block>(Block) {
-    const Bodies bodies = bodies_of<DecodeVariants, Block>();
-    outer.block = {Block::threads_max};
+    outer = launch_of<DecodeVariants, Block>(arguments, outer);
     outer.shared_bytes = Block::Tiles::bytes;
-    outer.host = bodies.host, outer.cuda = bodies.cuda;
   });
   if (!is_known) throw std::logic_error("a shape that was not checked");
   const int row_tiles = (arguments.heads / arguments.kv_heads + tile_rows - 1) / tile_rows;
   outer.grid = {blocks_of(arguments), static_cast<unsigned>(arguments.heads_at_once),
                 static_cast<unsigned>(row_tiles)};
-  outer.arguments = &arguments;
-  outer.arguments_bytes = sizeof arguments;
   return outer;
 }
 
 Launch combine_launch(const DecodeArguments& arguments, const DecodeTypes& types, Launch outer) {
   const bool is_known = visit_variant(DecodeCombineVariants{}, {types.type, "", 0, types.value_dim},
                                       [&]<typename Combine>(Combine) {
-                                        const Bodies bodies = bodies_of<DecodeCombineVariants, Combine>();
-                                        outer.block = {Combine::threads_max};
-                                        outer.host = bodies.host, outer.cuda = bodies.cuda;
+                                        outer = launch_of<DecodeCombineVariants, Combine>(arguments, outer);
                                       });
   if (!is_known) throw std::logic_error("a shape that was not checked");
   outer.grid = {static_cast<unsigned>(arguments.heads), static_cast<unsigned>(arguments.batch)};
   outer.shared_bytes = 0;
-  outer.arguments = &arguments;
-  outer.arguments_bytes = sizeof arguments;
   return outer;
 }
 
@@ -278,8 +271,7 @@ std::vector<Operand> DecodeAttention::operands_of(std::span<void* const> parts, 
 }
 
 Status DecodeAttention::launch(Device& device, Stream stream, std::span<void* const> parts) const {
-  for (const PartIndex part : {q, k_pages, v_pages, out})
-    if (reinterpret_cast<std::uintptr_t>(parts[part]) % 16 != 0) return Status::misaligned_address;
+  if (const Status wrong = check_parts(plan(), parts); wrong != Status::success) return wrong;
   const bool has_hopper = device.profile().shared_bytes_max >= sm90::decode_shared_bytes_max;
   const bool is_hopper = hopper_ != 0 && (has_hopper || shape_.body == "hopper");
   const bool combines = is_hopper && shape_.splits == 0;

@@ -88,7 +88,6 @@ class DecodeAttention final : public Kernel {
   /// Pages are given out in a random order. Slots past a sequence's end, and pages of nobody, hold NaN.
   void fill(std::size_t index, std::uint64_t seed, std::span<std::byte> to) const override;
   std::string wrong_inputs(std::span<const std::span<const std::byte>> parts) const override;
-  /// misaligned_address, before anything is launched, where q, K, V or the output do not begin at 16 bytes.
   Status launch(Device& device, Stream stream, std::span<void* const> parts) const override;
   Comparison compare(std::span<const std::span<const std::byte>> parts) const override;
   double flops() const override;

@@ -234,38 +234,18 @@ struct DecodeBlock {
   template <typename Context>
   DROUGHT_DEVICE static void weigh(Context& context, const Arguments& given, const Place& at, int first,
                                    Scores& scores, Sums& sums, Tile<Number> weights) {
-    const int lane = context.lane();
-    float largest[2] = {sums.largest[0], sums.largest[1]}, base[2], rescale[2];
     DROUGHT_UNROLL
     for (int t = 0; t < Scores::tiles; ++t) {
       DROUGHT_UNROLL
       for (int e = 0; e < 4; ++e) {
-        const bool visible = first + Scores::column(lane, t, e) < at.piece.end &&
-                             at.first_row + Scores::row(lane, e) < at.group;
-        const float score = decode_score(scores.value[t][e], visible, given);
-        scores.value[t][e] = score;
-        largest[e / 2] = largest[e / 2] < score ? score : largest[e / 2];
+        const bool visible = first + Scores::column(context.lane(), t, e) < at.piece.end &&
+                             at.first_row + Scores::row(context.lane(), e) < at.group;
+        scores.value[t][e] = decode_score(scores.value[t][e], visible, given);
       }
     }
-    context.template reduce_max<4>(largest);
-    DROUGHT_UNROLL
-    for (int r = 0; r < 2; ++r) {
-      base[r] = largest[r] == negative_infinity() ? 0.0f : largest[r];
-      rescale[r] = exp2_of(sums.largest[r] - base[r]);
-      sums.largest[r] = largest[r];
-    }
-    DROUGHT_UNROLL
-    for (int t = 0; t < Scores::tiles; ++t) {
-      DROUGHT_UNROLL
-      for (int e = 0; e < 4; ++e)
-        weights.data[Scores::row(lane, e) * weights.pitch + Scores::column(lane, t, e)] =
-            from_float<Number>(exp2_of(scores.value[t][e] - base[e / 2]));
-    }
-    DROUGHT_UNROLL
-    for (int t = 0; t < value_dim / 8 + 1; ++t) {
-      DROUGHT_UNROLL
-      for (int e = 0; e < 4; ++e) sums.out.value[t][e] *= rescale[e / 2];
-    }
+    float rescale[2];
+    softmax_step(context, scores, weights, sums.largest, rescale);
+    scale_rows(sums.out, rescale);
   }
 
   /// Writes what the thread has of one row: as the output, or as one piece's share of it.

@@ -1,6 +1,7 @@
 // Gathers a row of a table for each index: the first step of a language model. An index that the table does
 // not have reads memory of somebody else (a negative token id did so in LightLLM, commit ac39bfc13), so
-// indices are checked where the host knows them, and every access is where it does not. A block takes a row.
+// indices are checked where the host knows them, and by the kernel where it does not: a sampler leaves its
+// tokens on the device. A block takes a row.
 #pragma once
 
 #include <cstddef>
@@ -11,8 +12,8 @@
 #include "harness/scenario/key.hpp"
 #include "harness/sched/random.hpp"
 #include "harness/simt/kernel.hpp"
-#include "harness/simt/launch.hpp"
 #include "kernels/oracle.hpp"
+#include "kernels/parts.hpp"
 #include "kernels/rows.hpp"
 #include "kernels/shape.hpp"
 
@@ -23,7 +24,7 @@ struct EmbeddingArguments {
   const std::int32_t* indices;  // [rows]
   const T* table;               // [entries][width]
   T* out;                       // [rows][width]
-  int width;
+  int entries, width;
 };
 
 template <typename T>
@@ -38,13 +39,15 @@ struct EmbeddingBlock {
     const auto out = context.global(given.out);
     const auto width = static_cast<std::size_t>(given.width);
     const std::size_t row = context.block().x;
-    const std::size_t from = static_cast<std::size_t>(indices[row]) * width;
+    const std::int32_t index = indices[row];
+    context.require(index >= 0 && index < given.entries);
+    const std::size_t from = static_cast<std::size_t>(index) * width;
     for (auto i = static_cast<std::size_t>(context.thread()); i < width; i += row_threads)
       out[row * width + i] = table[from + i];
   }
 };
 
-using EmbeddingVariants = Variants<EmbeddingBlock<float>, EmbeddingBlock<bf16>>;
+using EmbeddingVariants = Variants<EmbeddingBlock<float>, EmbeddingBlock<bf16>, EmbeddingBlock<fp16>>;
 
 class Embedding final : public Kernel {
  public:
@@ -72,7 +75,11 @@ class Embedding final : public Kernel {
   }
 
   static std::vector<Shape> cases() {
-    return {{"fp32", 1, 1, 1}, {"bf16", 7, 3, 127}, {"fp32", 2, 50, 128}, {"bf16", 3, 50, 515}};
+    return {{"fp32", 1, 1, 1},
+            {"bf16", 7, 3, 127},
+            {"fp32", 2, 50, 128},
+            {"bf16", 3, 50, 515},
+            {"fp16", 4, 9, 77}};
   }
 
   std::string_view name() const override { return kernel_name; }
@@ -101,8 +108,16 @@ class Embedding final : public Kernel {
   }
 
   Status launch(Device& device, Stream stream, std::span<void* const> parts) const override {
-    return shape_.type == NumberTraits<bf16>::name ? launch_as<bf16>(device, stream, parts)
-                                                   : launch_as<float>(device, stream, parts);
+    return FloatTypes::visit(shape_.type, [&]<typename T>(T) {
+      const EmbeddingArguments<T> arguments{.indices = static_cast<const std::int32_t*>(parts[indices]),
+                                            .table = static_cast<const T*>(parts[table]),
+                                            .out = static_cast<T*>(parts[out]),
+                                            .entries = static_cast<int>(shape_.entries),
+                                            .width = static_cast<int>(shape_.width)};
+      return launch_parts<EmbeddingVariants, EmbeddingBlock<T>>(
+          device, plan(), parts, arguments,
+          {.kernel = kernel_name, .grid = {static_cast<unsigned>(shape_.rows)}, .stream = stream});
+    });
   }
 
   Comparison compare(std::span<const std::span<const std::byte>> parts) const override {
@@ -121,25 +136,6 @@ class Embedding final : public Kernel {
   double flops() const override { return 0; }
 
  private:
-  template <typename T>
-  Status launch_as(Device& device, Stream stream, std::span<void* const> parts) const {
-    const EmbeddingArguments<T> arguments{.indices = static_cast<const std::int32_t*>(parts[indices]),
-                                          .table = static_cast<const T*>(parts[table]),
-                                          .out = static_cast<T*>(parts[out]),
-                                          .width = static_cast<int>(shape_.width)};
-    const std::vector<Operand> operands = operands_of(plan(), parts);
-    const Bodies bodies = bodies_of<EmbeddingVariants, EmbeddingBlock<T>>();
-    return device.launch({.kernel = kernel_name,
-                          .grid = {static_cast<unsigned>(shape_.rows)},
-                          .block = {row_threads},
-                          .stream = stream,
-                          .operands = operands,
-                          .arguments = &arguments,
-                          .arguments_bytes = sizeof arguments,
-                          .host = bodies.host,
-                          .cuda = bodies.cuda});
-  }
-
   const Shape shape_;
   std::size_t table_bytes_ = 0, out_bytes_ = 0;
 };

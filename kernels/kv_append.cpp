@@ -5,6 +5,7 @@
 
 #include "kernels/kv_rows.hpp"
 #include "kernels/oracle.hpp"
+#include "kernels/parts.hpp"
 #include "kernels/shape.hpp"
 
 namespace drought {
@@ -88,6 +89,7 @@ std::string KvAppend::wrong_inputs(std::span<const std::span<const std::byte>> p
 }
 
 Status KvAppend::launch(Device& device, Stream stream, std::span<void* const> parts) const {
+  if (const Status wrong = check_parts(plan(), parts); wrong != Status::success) return wrong;
   const Shape& s = shape_;
   const KvAppendArguments arguments{.k = parts[k],
                                     .v = s.values ? parts[v] : nullptr,

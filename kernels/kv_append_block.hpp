@@ -6,6 +6,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "harness/simt/arithmetic.hpp"
 #include "harness/simt/launch.hpp"
 #include "harness/simt/number.hpp"
 #include "harness/simt/tile.hpp"
@@ -84,7 +85,8 @@ struct KvAppendBlock {
     DROUGHT_DEVICE float at(int i) const { return to_float(from[start + static_cast<std::size_t>(i)]); }
   };
 
-  DROUGHT_DEVICE static float size_of(float x) { return x < 0 ? -x : x; }
+  /// NaN is as large as infinity, so that the scale that it has a share in hides it from nobody.
+  DROUGHT_DEVICE static float size_of(float x) { return x < 0 ? -x : x >= 0 ? x : -negative_infinity(); }
 
   template <typename Context>
   DROUGHT_DEVICE static void store(const Row<Context>& row, void* pages, float* scales, float tensor_scale,

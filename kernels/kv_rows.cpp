@@ -28,9 +28,12 @@ void store_each(std::span<const float> row, std::span<std::byte> out) {
   for (std::size_t i = 0; i < row.size(); ++i) write(&out[i * sizeof(T)], from_float<T>(row[i]));
 }
 
+/// NaN's is infinity.
+float size_of(float value) { return std::isnan(value) ? INFINITY : std::abs(value); }
+
 float largest_size(std::span<const float> values) {
   float largest = 0;
-  for (const float value : values) largest = std::max(largest, std::abs(value));
+  for (const float value : values) largest = std::max(largest, size_of(value));
   return largest;
 }
 
@@ -38,8 +41,8 @@ float largest_size(std::span<const float> values) {
 float store_int8(std::span<const float> values, std::byte* out) {
   const float scale = largest_size(values) / 127.0f, inverse = scale == 0 ? 0 : 1.0f / scale;
   for (std::size_t i = 0; i < values.size(); ++i) {
-    const float level = std::clamp(std::round(values[i] * inverse), -127.0f, 127.0f);
-    write(out + i, static_cast<std::int8_t>(level));
+    const float level = std::round(values[i] * inverse);
+    write(out + i, static_cast<std::int8_t>(level >= -127 ? std::min(level, 127.0f) : -127.0f));
   }
   return scale;
 }
@@ -51,12 +54,13 @@ void store_q8_0(std::span<const float> block, std::byte* out) {
 void store_q4_0(std::span<const float> block, std::byte* out) {
   float extreme = 0;
   for (const float value : block)
-    if (std::abs(value) > std::abs(extreme)) extreme = value;
+    if (size_of(value) > size_of(extreme)) extreme = value;
   const float scale = extreme / -8.0f, inverse = scale == 0 ? 0 : 1.0f / scale;
   write(out, from_float<fp16>(scale));
   const auto level = [&](float value) {
     const float product = value * inverse;  // Not to be fused with the addition: CUDA's would differ.
-    return static_cast<std::uint8_t>(std::min(15, static_cast<int>(product + 8.5f)));
+    const float level = product + 8.5f;
+    return static_cast<std::uint8_t>(level >= 0 ? std::min(level, 15.0f) : 0);
   };
   for (std::size_t j = 0; j < 16; ++j)
     write(out + 2 + j, static_cast<std::uint8_t>(level(block[j]) | level(block[j + 16]) << 4));

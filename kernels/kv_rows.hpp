@@ -19,7 +19,8 @@ void require_rows(const KvType& type, std::size_t head_dim);
 
 /// Stores one row. `tensor_scale` divides what fp8_e4m3 stores. The row's own scale where the type has one
 /// (int8), else 1. Rounds as ggml and CUDA do: halves away from zero in int8 and q8_0, in q4_0 down from
-/// 8.5 above, ties to even in the rest.
+/// 8.5 above, ties to even in the rest. Elements that share a scale with NaN or infinity have none
+/// that reads as finite.
 float store_row(const KvType& type, std::span<const float> row, float tensor_scale, std::span<std::byte> out);
 
 /// A whole pool of rows, dequantised.

@@ -13,10 +13,10 @@
 #include "harness/memory/bytes.hpp"
 #include "harness/scenario/key.hpp"
 #include "harness/simt/kernel.hpp"
-#include "harness/simt/launch.hpp"
 #include "harness/simt/needs_library.hpp"
 #include "kernels/linear_arguments.hpp"
 #include "kernels/oracle.hpp"
+#include "kernels/parts.hpp"
 #include "kernels/rows.hpp"
 #include "kernels/shape.hpp"
 
@@ -45,6 +45,7 @@ struct BiasBlock {
   }
 };
 
+using LinearTypes = Types<float, bf16>;
 using LinearVariants = Variants<BiasBlock<float>, BiasBlock<bf16>>;
 
 class Linear final : public Kernel, public NeedsLibrary {
@@ -77,7 +78,7 @@ class Linear final : public Kernel, public NeedsLibrary {
     if (shape_.out_type.empty()) shape_.out_type = shape_.type;
     require_rows(shape.rows, shape.columns);
     require_rows(shape.rows, shape.depth);
-    const std::size_t in = element_bytes(shape_.type), made = element_bytes(shape_.out_type);
+    const std::size_t in = LinearTypes::bytes_of(shape_.type), made = LinearTypes::bytes_of(shape_.out_type);
     x_bytes_ = checked_product("x", {shape.rows, shape.depth, in});
     weight_bytes_ = checked_product("weight", {shape.columns, shape.depth, in});
     out_bytes_ = checked_product("out", {shape.rows, shape.columns, made});
@@ -116,6 +117,7 @@ class Linear final : public Kernel, public NeedsLibrary {
   void open_library(Lane lane) const override { lane == Lane::host ? open_openblas() : open_cublas(); }
 
   Status launch(Device& device, Stream stream, std::span<void* const> parts) const override {
+    if (const Status wrong = check_parts(plan(), parts); wrong != Status::success) return wrong;
     const LinearArguments arguments{.x = parts[x],
                                     .weight = parts[weight],
                                     .out = parts[out],
@@ -137,8 +139,8 @@ class Linear final : public Kernel, public NeedsLibrary {
                                          .host = linear_on_host,
                                          .cuda = linear_on_cuda});
     if (status != Status::success || !shape_.bias) return status;
-    return arguments.narrow_out ? add_bias<bf16>(device, stream, parts)
-                                : add_bias<float>(device, stream, parts);
+    return LinearTypes::visit(shape_.out_type,
+                              [&]<typename T>(T) { return add_bias<T>(device, stream, parts); });
   }
 
   // A sum of n = depth products errs by (n + 2) e of the sum of their absolute values in any order; tensor
@@ -180,16 +182,11 @@ class Linear final : public Kernel, public NeedsLibrary {
                                      .columns = static_cast<int>(shape_.columns)};
     const Operand operands[] = {{"bias", parts[bias], shape_.columns * sizeof(T), Access::read},
                                 {"out", parts[out], out_bytes_, Access::read_write}};
-    const Bodies bodies = bodies_of<LinearVariants, BiasBlock<T>>();
-    return device.launch({.kernel = "linear_bias",
-                          .grid = {static_cast<unsigned>(shape_.rows)},
-                          .block = {row_threads},
-                          .stream = stream,
-                          .operands = operands,
-                          .arguments = &arguments,
-                          .arguments_bytes = sizeof arguments,
-                          .host = bodies.host,
-                          .cuda = bodies.cuda});
+    return device.launch(
+        launch_of<LinearVariants, BiasBlock<T>>(arguments, {.kernel = "linear_bias",
+                                                            .grid = {static_cast<unsigned>(shape_.rows)},
+                                                            .stream = stream,
+                                                            .operands = operands}));
   }
 
   Shape shape_;

@@ -125,38 +125,19 @@ struct MlaBlock {
     const int lane = context.lane();
     const float* const from = shared_scores(context);
     Scores scores;
-    float largest[2] = {sums.largest[0], sums.largest[1]}, base[2], rescale[2];
     DROUGHT_UNROLL
     for (int t = 0; t < Scores::tiles; ++t) {
       DROUGHT_UNROLL
       for (int e = 0; e < 4; ++e) {
         const int row = Scores::row(lane, e), column = Scores::column(lane, t, e);
         const bool visible = first + column < piece.end && row < heads;
-        const float score = decode_score(from[row * Tiles::score_pitch + column], visible, given);
-        scores.value[t][e] = score;
-        largest[e / 2] = largest[e / 2] < score ? score : largest[e / 2];
+        scores.value[t][e] = decode_score(from[row * Tiles::score_pitch + column], visible, given);
       }
     }
-    context.template reduce_max<4>(largest);
-    DROUGHT_UNROLL
-    for (int r = 0; r < 2; ++r) {
-      base[r] = largest[r] == negative_infinity() ? 0.0f : largest[r];
-      rescale[r] = exp2_of(sums.largest[r] - base[r]);
-      sums.largest[r] = largest[r];
-    }
-    DROUGHT_UNROLL
-    for (int t = 0; t < Scores::tiles; ++t) {
-      DROUGHT_UNROLL
-      for (int e = 0; e < 4; ++e)
-        weights.data[Scores::row(lane, e) * weights.pitch + Scores::column(lane, t, e)] =
-            from_float<T>(exp2_of(scores.value[t][e] - base[e / 2]));
-    }
-    DROUGHT_UNROLL
-    for (int e = 0; e < 4; ++e) {
-      sums.weights.value[0][e] *= rescale[e / 2];
-      DROUGHT_UNROLL
-      for (int t = 0; t < Tiles::columns / 8; ++t) sums.out.value[t][e] *= rescale[e / 2];
-    }
+    float rescale[2];
+    softmax_step(context, scores, weights, sums.largest, rescale);
+    scale_rows(sums.weights, rescale);
+    scale_rows(sums.out, rescale);
   }
 
   /// Writes what the thread has of one row, as DecodeBlock does.

@@ -70,7 +70,7 @@ void AttentionOracle::push(std::span<const double> key, std::span<const double> 
 }
 
 AttentionOracle::AttentionOracle(Dims dims, std::string_view type)
-    : dims_(dims), roundoff_(unit_roundoff(type)), step_(type == NumberTraits<fp16>::name ? 0x1p-25 : 0) {}
+    : dims_(dims), roundoff_(unit_roundoff(type)), step_(underflow_error(type)) {}
 
 AttentionOracle::Answer AttentionOracle::ask(std::span<const double> query, const Sight& sight) const {
   constexpr double accumulator = 0x1p-24;
@@ -91,6 +91,8 @@ AttentionOracle::Answer AttentionOracle::ask(std::span<const double> query, cons
     largest = std::max(largest, weights[j]);
     products = std::max(products, absolute * scale);
   }
+  const auto is_nothing = [](double score) { return score == -INFINITY; };
+  if (is_nothing(sight.sink) && std::ranges::all_of(weights, is_nothing)) return answer;
   double sum = std::exp(sight.sink - largest);
   for (double& weight : weights) sum += weight = std::exp(weight - largest);
   const double n = static_cast<double>(weights.size());
@@ -160,5 +162,7 @@ double unit_roundoff(std::string_view type) {
   if (type == NumberTraits<fp16>::name) return NumberTraits<fp16>::unit_roundoff;
   return type == "bf16" ? NumberTraits<bf16>::unit_roundoff : NumberTraits<float>::unit_roundoff;
 }
+
+double underflow_error(std::string_view type) { return type == NumberTraits<fp16>::name ? 0x1p-25 : 0; }
 
 }  // namespace drought

@@ -73,7 +73,9 @@ class AttentionOracle {
     double softcap = 0;              ///< Scores are squeezed between it and its negative; 0: they are not.
     double sink = -INFINITY;         ///< A score that takes weight and gives no value.
   };
-  /// Scores are scaled by 1 / sqrt(elements of a key). Zeros when the query sees no key.
+  /// Scores are scaled by 1 / sqrt(elements of a key). Zeros when the query sees no key; one whose score is
+  /// -infinity is none, as a mask's is. NaN wherever a NaN is among the query, the keys and values that it
+  /// sees, or infinities make one.
   Answer ask(std::span<const double> query, const Sight& sight) const;
   /// The first `visible` keys.
   Answer ask(std::span<const double> query, std::size_t visible) const {
@@ -116,5 +118,9 @@ double norm_limit(std::string_view type);
 
 /// The unit roundoff of a type, "fp32", "bf16" or "fp16".
 double unit_roundoff(std::string_view type);
+
+/// The most by which rounding a number near 0 to the type errs: fp16 has no small exponents, and of the
+/// others' it is nothing.
+double underflow_error(std::string_view type);
 
 }  // namespace drought

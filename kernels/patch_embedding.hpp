@@ -14,9 +14,9 @@
 
 #include "harness/scenario/key.hpp"
 #include "harness/simt/kernel.hpp"
-#include "harness/simt/launch.hpp"
 #include "harness/simt/tile.hpp"
 #include "kernels/oracle.hpp"
+#include "kernels/parts.hpp"
 #include "kernels/shape.hpp"
 
 namespace drought {
@@ -172,9 +172,26 @@ class PatchEmbedding final : public Kernel {
   }
 
   Status launch(Device& device, Stream stream, std::span<void* const> parts) const override {
-    if (shape_.type == NumberTraits<bf16>::name) return launch_as<bf16>(device, stream, parts);
-    if (shape_.type == NumberTraits<fp16>::name) return launch_as<fp16>(device, stream, parts);
-    return launch_as<float>(device, stream, parts);
+    return FloatTypes::visit(shape_.type, [&]<typename T>(T) {
+      using Block = PatchEmbeddingBlock<T>;
+      const PatchEmbeddingArguments<T> arguments{.x = static_cast<const T*>(parts[x]),
+                                                 .weight = static_cast<const T*>(parts[weight]),
+                                                 .bias = static_cast<const T*>(parts[bias]),
+                                                 .out = static_cast<T*>(parts[out]),
+                                                 .patches = static_cast<int>(shape_.patches),
+                                                 .depth = static_cast<int>(depth_),
+                                                 .columns = static_cast<int>(shape_.columns)};
+      const auto blocks = [](std::size_t all, int each) {
+        return static_cast<unsigned>((all + static_cast<std::size_t>(each) - 1) /
+                                     static_cast<std::size_t>(each));
+      };
+      return launch_parts<PatchEmbeddingVariants, Block>(
+          device, plan(), parts, arguments,
+          {.kernel = kernel_name,
+           .grid = {blocks(shape_.patches, Block::rows), blocks(shape_.columns, Block::columns)},
+           .shared_bytes = Block::shared_bytes,
+           .stream = stream});
+    });
   }
 
   /// A sum of n products in fp32, in whatever order, errs by (n + 1) 2^-24 of the sum of their absolute
@@ -186,7 +203,7 @@ class PatchEmbedding final : public Kernel {
         by(parts[weight], s.type, {s.columns, depth_});
     const HostTensor added(parts[bias], s.type, {s.bias ? s.columns : 0});
     const HostTensor got(parts[out], s.type, {s.patches, s.columns});
-    const double step = s.type == NumberTraits<fp16>::name ? 0x1p-25 : 0;
+    const double step = underflow_error(s.type);
     Judge judge(norm_limit(s.type));
     for (std::size_t p = 0; p < s.patches; ++p) {
       const auto row = from.row({p});
@@ -208,35 +225,6 @@ class PatchEmbedding final : public Kernel {
   double flops() const override { return 2 * static_cast<double>(shape_.patches * shape_.columns * depth_); }
 
  private:
-  template <typename T>
-  Status launch_as(Device& device, Stream stream, std::span<void* const> parts) const {
-    using Block = PatchEmbeddingBlock<T>;
-    const PatchEmbeddingArguments<T> arguments{.x = static_cast<const T*>(parts[x]),
-                                               .weight = static_cast<const T*>(parts[weight]),
-                                               .bias = static_cast<const T*>(parts[bias]),
-                                               .out = static_cast<T*>(parts[out]),
-                                               .patches = static_cast<int>(shape_.patches),
-                                               .depth = static_cast<int>(depth_),
-                                               .columns = static_cast<int>(shape_.columns)};
-    const Operand operands[] = {{"x", parts[x], bytes_[x], Access::read},
-                                {"weight", parts[weight], bytes_[weight], Access::read},
-                                {"bias", parts[bias], bytes_[bias], Access::read},
-                                {"out", parts[out], bytes_[out], Access::write}};
-    const Bodies bodies = bodies_of<PatchEmbeddingVariants, Block>();
-    return device.launch(
-        {.kernel = kernel_name,
-         .grid = {static_cast<unsigned>((shape_.patches + Block::rows - 1) / Block::rows),
-                  static_cast<unsigned>((shape_.columns + Block::columns - 1) / Block::columns)},
-         .block = {Block::threads_max},
-         .shared_bytes = Block::shared_bytes,
-         .stream = stream,
-         .operands = operands,
-         .arguments = &arguments,
-         .arguments_bytes = sizeof arguments,
-         .host = bodies.host,
-         .cuda = bodies.cuda});
-  }
-
   Shape shape_;
   std::size_t depth_ = 0;
   std::array<std::size_t, part_count> bytes_{};

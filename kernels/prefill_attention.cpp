@@ -5,6 +5,8 @@
 #include <numbers>
 #include <type_traits>
 
+#include "kernels/parts.hpp"
+
 namespace drought {
 namespace {
 
@@ -118,7 +120,9 @@ std::string PrefillAttention::wrong_inputs(std::span<const std::span<const std::
 
 Status PrefillAttention::launch_as(std::string_view name, Device& device, Stream stream,
                                    std::span<void* const> parts) const {
-  const auto operands = operands_of(parts);
+  const std::vector<Part> plan = this->plan();
+  if (const Status wrong = check_parts(plan, parts); wrong != Status::success) return wrong;
+  const std::vector<Operand> operands = operands_of(plan, parts);
   const Launch outer{.kernel = name, .stream = stream, .operands = operands};
   const bool is_hopper = device.profile().shared_bytes_max >= sm90::prefill_shared_bytes;
   const bool hopper = hopper_ && (is_hopper || shape_.body == "hopper");
@@ -218,32 +222,16 @@ PrefillArguments<T> PrefillAttention::arguments_of(std::span<void* const> parts)
           .softcap_log2 = static_cast<float>(shape_.softcap * std::numbers::log2e)};
 }
 
-std::array<Operand, PrefillAttention::part_count> PrefillAttention::operands_of(
-    std::span<void* const> parts) const {
-  std::array<Operand, part_count> operands;
-  for (std::size_t i = 0; i < part_count; ++i) {
-    const Access access = i == out ? Access::write : i == next_tile ? Access::read_write : Access::read;
-    operands[i] = {part_names[i], parts[i], bytes_[i], access};
-  }
-  return operands;
-}
-
 /// The portable blocks over `arguments`; the rest of the launch is as in `outer`.
 template <typename Variant>
 Launch PrefillAttention::portable(const PrefillArguments<typename Variant::Number>& arguments,
                                   const Launch& outer) {
   using Block = typename Variant::Block;
-  const Bodies bodies = bodies_of<PrefillVariants, Block>();
   const int blocks = (arguments.queries + Block::Tiles::rows - 1) / Block::Tiles::rows;
-  Launch launch = outer;
+  Launch launch = launch_of<PrefillVariants, Block>(arguments, outer);
   launch.grid = {static_cast<unsigned>(blocks), static_cast<unsigned>(arguments.heads),
                  static_cast<unsigned>(arguments.sequences)};
-  launch.block = {Block::threads_max};
   launch.shared_bytes = Block::Tiles::bytes;
-  launch.arguments = &arguments;
-  launch.arguments_bytes = sizeof arguments;
-  launch.host = bodies.host;
-  launch.cuda = bodies.cuda;
   return launch;
 }
 

@@ -96,10 +96,9 @@ class PrefillAttention final : public Kernel {
       std::function<void(std::size_t query, std::size_t head, const AttentionOracle::Answer& answer)>;
   void answers(std::span<const std::span<const std::byte>> parts, const AnswerTaker& take) const;
 
-  /// What a body is given, of the type that the shape names, and what it may touch.
+  /// What a body is given, of the type that the shape names.
   template <typename T>
   PrefillArguments<T> arguments_of(std::span<void* const> parts) const;
-  std::array<Operand, part_count> operands_of(std::span<void* const> parts) const;
 
   /// One sequence of the batch.
   PrefillSequence sequence(std::size_t at) const;

@@ -58,6 +58,8 @@ struct PrefillBlock {
     range.warp_first = sequence.first_seen(own, given.left);
     range.warp_limit =
         own < sequence.queries ? sequence.last_seen(last_below(own + tile_rows - 1), given.right) : 0;
+    range.all_first = sequence.first_seen(last_below(own + tile_rows - 1), given.left);
+    range.all_limit = sequence.last_seen(own, given.right);
     range.scale_log2 = given.scale_log2;
     range.softcap_log2 = given.softcap_log2;
     if (given.sinks) range.sink_log2 = context.global(given.sinks)[head] * 1.44269504f;

@@ -12,7 +12,8 @@
 
 #include "harness/scenario/key.hpp"
 #include "harness/simt/kernel.hpp"
-#include "harness/simt/launch.hpp"
+#include "kernels/oracle.hpp"
+#include "kernels/parts.hpp"
 #include "kernels/prefill_attention.hpp"
 
 namespace drought {
@@ -73,14 +74,15 @@ struct ReferenceBlock {
     products = largest_of(context, products);
     const double sink = of.sinks ? context.global(of.sinks)[static_cast<std::size_t>(head)] : -INFINITY;
     largest = largest < sink ? sink : largest;
+    const double base = largest == -INFINITY ? 0 : largest;
 
     double* const weights = context.template shared<double>(0, threads);
-    double sum = begin < end ? std::exp(sink - largest) : 0;
+    double sum = begin < end ? std::exp(sink - base) : 0;
     double out[2] = {}, weighed[2] = {}, absolute[2] = {};  // Of this thread's columns.
     for (int first = begin; first < end; first += threads) {
       const int here = end - first < threads ? end - first : threads;
       context.sync();
-      weights[thread] = thread < here ? std::exp(score_of(first + thread).value - largest) : 0;
+      weights[thread] = thread < here ? std::exp(score_of(first + thread).value - base) : 0;
       context.sync();
       for (int i = 0; i < here; ++i) {
         sum += weights[i];
@@ -97,13 +99,13 @@ struct ReferenceBlock {
     }
     for (int c = 0; c < 2; ++c) {
       if (thread + c * threads >= given.value_dim) continue;
-      const double mean = begin < end ? out[c] / sum : 0;
+      const double mean = sum != 0 ? out[c] / sum : 0;
       const std::size_t at =
           row * static_cast<std::size_t>(given.value_dim) + static_cast<std::size_t>(thread + c * threads);
       context.global(given.out)[at] = mean;
-      context.global(given.tolerance)[at] = begin < end ? bound(given, end - begin, largest, products,
-                                                                weighed[c] / sum, absolute[c] / sum, mean)
-                                                        : 0;
+      context.global(given.tolerance)[at] =
+          sum != 0 ? bound(given, end - begin, largest, products, weighed[c] / sum, absolute[c] / sum, mean)
+                   : 0;
     }
   }
 
@@ -189,10 +191,8 @@ class ReferenceAttention final : public Kernel {
     return prefill_.wrong_inputs(parts);
   }
   Status launch(Device& device, Stream stream, std::span<void* const> parts) const override {
-    const std::string& type = prefill_.shape().type;
-    if (type == NumberTraits<bf16>::name) return launch_as<bf16>(device, stream, parts);
-    if (type == NumberTraits<fp16>::name) return launch_as<fp16>(device, stream, parts);
-    return launch_as<float>(device, stream, parts);
+    return FloatTypes::visit(prefill_.shape().type,
+                             [&]<typename T>(T) { return launch_as<T>(device, stream, parts); });
   }
 
   /// Two float64 sums of n terms in different orders differ by n 2^-53 of the sum of absolute values, which
@@ -223,10 +223,6 @@ class ReferenceAttention final : public Kernel {
   template <typename T>
   Status launch_as(Device& device, Stream stream, std::span<void* const> parts) const {
     const auto& shape = prefill_.shape();
-    auto of_prefill = prefill_.operands_of(parts.first(PrefillAttention::part_count));
-    of_prefill[out].bytes = bytes();
-    std::vector<Operand> operands(of_prefill.begin(), of_prefill.end());
-    operands.push_back({"tolerance", parts[tolerance], bytes(), Access::write});
     const ReferenceArguments<T> arguments{.of = prefill_.arguments_of<T>(parts),
                                           .out = static_cast<double*>(parts[out]),
                                           .tolerance = static_cast<double*>(parts[tolerance]),
@@ -235,20 +231,14 @@ class ReferenceAttention final : public Kernel {
                                           .scale = 1 / std::sqrt(static_cast<double>(shape.head_dim)),
                                           .softcap = shape.softcap,
                                           .roundoff = NumberTraits<T>::unit_roundoff,
-                                          .step = std::is_same_v<T, fp16> ? 0x1p-25 : 0};
-    const Bodies bodies = bodies_of<ReferenceVariants, ReferenceBlock<T>>();
-    return device.launch(
+                                          .step = underflow_error(shape.type)};
+    return launch_parts<ReferenceVariants, ReferenceBlock<T>>(
+        device, plan(), parts, arguments,
         {.kernel = kernel_name,
          .grid = {static_cast<unsigned>(arguments.of.queries), static_cast<unsigned>(arguments.of.heads),
                   static_cast<unsigned>(arguments.of.sequences)},
-         .block = {ReferenceBlock<T>::threads_max},
          .shared_bytes = ReferenceBlock<T>::shared_bytes,
-         .stream = stream,
-         .operands = operands,
-         .arguments = &arguments,
-         .arguments_bytes = sizeof arguments,
-         .host = bodies.host,
-         .cuda = bodies.cuda});
+         .stream = stream});
   }
 
   PrefillAttention prefill_;

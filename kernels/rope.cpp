@@ -8,6 +8,7 @@
 
 #include "harness/sched/random.hpp"
 #include "kernels/oracle.hpp"
+#include "kernels/parts.hpp"
 #include "kernels/rope_block.hpp"
 #include "kernels/shape.hpp"
 
@@ -145,16 +146,15 @@ std::string Rope::wrong_inputs(std::span<const std::span<const std::byte>> parts
              std::to_string(axis_of_pair_[i]);
   const auto at = integers(parts[positions]);
   for (std::size_t i = 0; i < at.size(); ++i)
-    if (at[i] < 0)
+    if (at[i] < 0 || at[i] >= 1 << 24)  // Where floats, of which angles are made, skip integers.
       return "positions[" + std::to_string(i / shape_.tokens) + "][" + std::to_string(i % shape_.tokens) +
              "] is " + std::to_string(at[i]);
   return {};
 }
 
 Status Rope::launch(Device& device, Stream stream, std::span<void* const> parts) const {
-  if (shape_.type == NumberTraits<bf16>::name) return launch_as<bf16>(device, stream, parts);
-  if (shape_.type == NumberTraits<fp16>::name) return launch_as<fp16>(device, stream, parts);
-  return launch_as<float>(device, stream, parts);
+  if (const Status wrong = check_parts(plan(), parts); wrong != Status::success) return wrong;
+  return FloatTypes::visit(shape_.type, [&]<typename T>(T) { return launch_as<T>(device, stream, parts); });
 }
 
 // With e = 2^-24: the frequency and its product with the position are rounded, so the angle errs by 2 e of

@@ -1,14 +1,12 @@
 // What kernels that give each row of a matrix to a block of four warps have in common: the block's sums and
-// maxima, the check of their shapes, and operands made of a plan.
+// maxima, and the check of their shapes.
 #pragma once
 
 #include <cstddef>
-#include <limits>
 #include <string>
-#include <vector>
+#include <string_view>
 
 #include "harness/simt/arithmetic.hpp"
-#include "harness/simt/kernel.hpp"
 #include "harness/simt/number.hpp"
 #include "harness/simt/tile.hpp"
 #include "kernels/shape.hpp"
@@ -67,19 +65,6 @@ inline void require_rows(std::size_t rows, std::size_t width) {
 
 inline std::string place_text(std::string_view part, std::size_t row, std::size_t column) {
   return std::string(part) + "[" + std::to_string(row) + "][" + std::to_string(column) + "]";
-}
-
-/// The parts that a plan has, as a launch of all of them declares them: inputs read, outputs written,
-/// workspaces both.
-inline std::vector<Operand> operands_of(const std::vector<Part>& plan, std::span<void* const> parts) {
-  std::vector<Operand> operands;
-  for (std::size_t i = 0; i < plan.size(); ++i) {
-    const Access access = plan[i].role == Part::Role::input    ? Access::read
-                          : plan[i].role == Part::Role::output ? Access::write
-                                                               : Access::read_write;
-    if (plan[i].bytes != 0) operands.push_back({plan[i].name, parts[i], plan[i].bytes, access});
-  }
-  return operands;
 }
 
 }  // namespace drought

@@ -19,8 +19,8 @@
 #include "harness/scenario/key.hpp"
 #include "harness/sched/random.hpp"
 #include "harness/simt/kernel.hpp"
-#include "harness/simt/launch.hpp"
 #include "kernels/oracle.hpp"
+#include "kernels/parts.hpp"
 #include "kernels/rows.hpp"
 #include "kernels/shape.hpp"
 
@@ -36,6 +36,8 @@ struct SamplingArguments {
 
 struct SamplingBlock {
   static constexpr unsigned threads_max = row_threads;
+  /// Of a row whose logits have NaN or infinity as their largest, or whose draw is not in [0, 1).
+  static constexpr std::int32_t no_token = -1;
   using Arguments = SamplingArguments;
   static constexpr std::size_t meeting_offset = 16;
   static constexpr std::size_t shared_bytes = meeting_offset + 2 * threads_max * sizeof(float);
@@ -88,13 +90,17 @@ struct SamplingBlock {
     int owner = -1;
     for (int other = 0; other < static_cast<int>(threads_max); ++other)
       if (masses[other] >= 0.0f) total += masses[other];
-    const float target = context.global(given.uniforms)[row] * total;
+    const float drawn = context.global(given.uniforms)[row], target = drawn * total;
     for (int other = 0; other < static_cast<int>(threads_max); ++other) {
       if (masses[other] < 0.0f) continue;
       if (owner >= 0 && target < before) break;
       owner = other;
       if (other == thread) mass = before;
       before += masses[other];
+    }
+    if (!(drawn >= 0.0f && drawn < 1.0f) || owner < 0) {
+      if (thread == 0) context.global(given.tokens)[row] = no_token;
+      return;
     }
     if (owner != thread) return;
     int token = last;  // Rounding may leave the target just above the sum of what is here.
@@ -222,19 +228,11 @@ class Sampling final : public Kernel {
         .vocab = static_cast<int>(shape_.vocab),
         .top_k = static_cast<int>(shape_.top_k),
         .scale_log2 = static_cast<float>(std::numbers::log2e / shape_.temperature)};
-    std::vector<Operand> operands = operands_of(plan(), parts);
-    operands.back().access = Access::read_write;
-    const Bodies bodies = bodies_of<SamplingVariants, SamplingBlock>();
-    return device.launch({.kernel = kernel_name,
-                          .grid = {static_cast<unsigned>(shape_.rows)},
-                          .block = {row_threads},
-                          .shared_bytes = SamplingBlock::shared_bytes,
-                          .stream = stream,
-                          .operands = operands,
-                          .arguments = &arguments,
-                          .arguments_bytes = sizeof arguments,
-                          .host = bodies.host,
-                          .cuda = bodies.cuda});
+    return launch_parts<SamplingVariants, SamplingBlock>(device, plan(), parts, arguments,
+                                                         {.kernel = kernel_name,
+                                                          .grid = {static_cast<unsigned>(shape_.rows)},
+                                                          .shared_bytes = SamplingBlock::shared_bytes,
+                                                          .stream = stream});
   }
 
   Comparison compare(std::span<const std::span<const std::byte>> parts) const override;

@@ -31,12 +31,7 @@ void fill_as(std::uint64_t seed, std::span<std::byte> out) {
 
 }  // namespace
 
-std::size_t element_bytes(std::string_view type) {
-  if (type == NumberTraits<float>::name) return sizeof(float);
-  if (type == NumberTraits<bf16>::name) return sizeof(bf16);
-  if (type == NumberTraits<fp16>::name) return sizeof(fp16);
-  throw std::invalid_argument("unknown type '" + std::string(type) + "'; known: fp32, bf16, fp16");
-}
+std::size_t element_bytes(std::string_view type) { return FloatTypes::bytes_of(type); }
 
 std::size_t checked_product(std::string_view what, std::initializer_list<std::size_t> factors) {
   std::size_t product = 1;
@@ -86,13 +81,7 @@ float scale_log2_of(std::size_t head_dim) {
 
 void fill_normal(std::string_view type, std::uint64_t seed, std::uint64_t stream, std::span<std::byte> out) {
   const std::uint64_t start = random_at(seed, stream);
-  if (type == NumberTraits<bf16>::name) {
-    fill_as<bf16>(start, out);
-  } else if (type == NumberTraits<fp16>::name) {
-    fill_as<fp16>(start, out);
-  } else {
-    fill_as<float>(start, out);
-  }
+  FloatTypes::visit(type, [&]<typename T>(T) { return fill_as<T>(start, out), true; });
 }
 
 std::vector<std::int32_t> permutation(std::size_t n, std::uint64_t seed) {

@@ -15,7 +15,27 @@
 
 namespace drought {
 
-/// Bytes of one element. Throws std::invalid_argument for a type that kernels are not compiled for.
+/// The element types that a kernel is compiled for.
+template <typename... Ts>
+struct Types {
+  /// Bytes of one element. Throws std::invalid_argument for a type that is none of them.
+  static std::size_t bytes_of(std::string_view type) {
+    return visit(type, [](auto element) { return sizeof element; });
+  }
+
+  /// Calls `visit(T{})` for the type that is named. Throws std::invalid_argument when it is none of them.
+  template <typename Visit>
+  static auto visit(std::string_view type, Visit visit) {
+    std::invoke_result_t<Visit, float> result{};
+    if (((type == NumberTraits<Ts>::name && (result = visit(Ts{}), true)) || ...)) return result;
+    std::string known;
+    ((known += (known.empty() ? "" : ", ") + std::string(NumberTraits<Ts>::name)), ...);
+    throw std::invalid_argument("unknown type '" + std::string(type) + "'; known: " + known);
+  }
+};
+using FloatTypes = Types<float, bf16, fp16>;
+
+/// Bytes of one element of FloatTypes.
 std::size_t element_bytes(std::string_view type);
 
 /// The product; throws std::invalid_argument naming `what` when it does not fit in 63 bits.
@@ -52,22 +72,5 @@ void fill_integers(std::span<const std::int32_t> from, std::span<std::byte> out)
 
 /// Integers of a part as the host holds it.
 std::vector<std::int32_t> integers(std::span<const std::byte> part);
-
-/// Calls `visit(T{}, std::integral_constant<int, head_dim>{})` for the element type and head_dim named at run
-/// time, of those given at compile time. The shape has been checked, so one of them fits.
-template <int... head_dims, typename Visit>
-auto with_variant(std::string_view type, std::size_t head_dim, Visit visit) {
-  using Result = decltype(visit(float{}, std::integral_constant<int, 64>{}));
-  Result result{};
-  const auto of_type = [&](auto element) {
-    return ((head_dim == head_dims &&
-             (result = visit(element, std::integral_constant<int, head_dims>{}), true)) ||
-            ...);
-  };
-  const bool found = type == NumberTraits<bf16>::name ? of_type(bf16{})
-                                                      : type == NumberTraits<float>::name && of_type(float{});
-  if (!found) throw std::logic_error("a shape that was not checked");
-  return result;
-}
 
 }  // namespace drought

@@ -8,7 +8,7 @@
 
 #include "harness/device/embedded.hpp"
 #include "kernels/oracle.hpp"
-#include "kernels/rows.hpp"
+#include "kernels/parts.hpp"
 #include "kernels/shape.hpp"
 
 namespace drought {
@@ -112,9 +112,11 @@ void SharedObjectKernel::fill(std::size_t index, std::uint64_t seed, std::span<s
 }
 
 Status SharedObjectKernel::launch(Device& device, Stream stream, std::span<void* const> parts) const {
+  const std::vector<Part> plan = this->plan();
+  if (const Status wrong = check_parts(plan, parts); wrong != Status::success) return wrong;
   UserArguments arguments{.host = host_, .cuda = cuda_, .sizes = sizes_, .parts = {}};
   std::ranges::copy(parts, arguments.parts);
-  const std::vector<Operand> operands = operands_of(plan(), parts);
+  const std::vector<Operand> operands = operands_of(plan, parts);
   return device.launch({.kernel = kernel_name,
                         .stream = stream,
                         .operands = operands,

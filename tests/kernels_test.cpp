@@ -69,6 +69,8 @@ TEST(Embedding, RefusesATokenThatTheTableDoesNotHaveBeforeAndDuringTheLaunch) {
   fill_integers(std::vector<std::int32_t>{3, -1}, memory.bytes("indices"));
   EXPECT_EQ(kernel.wrong_inputs(memory.views()), "indices[1] is -1, the table has 4 entries");
   EXPECT_EQ(memory.launch(0), Status::illegal_address);
+  EXPECT_NE(host_launch_report().find("meets an index that it may not follow"), std::string::npos)
+      << host_launch_report();
 }
 
 TEST(AddRows, RefusesARowThatThereIsNotToAddBeforeAndDuringTheLaunch) {
@@ -191,13 +193,13 @@ INSTANTIATE_TEST_SUITE_P(
                  "a patch is larger than any memory"},
         BadShape{"patch_embedding", "columns = 4194241", "columns must be between 1 and 4194240"},
         BadShape{"patch_merger", "columns = 5", "rows and columns must be multiples of merge"},
-        BadShape{"patch_merger", "norm = 'batch'", "unknown norm 'batch'; known: none, layer, rms"},
-        BadShape{"patch_merger", "epsilon = 0", "epsilon must be between 0 and 1"},
+        BadShape{"patch_merger", "norm = 'batch'", "unknown kind 'batch'; known: none, rms, layer"},
+        BadShape{"patch_merger", "epsilon = 0", "epsilon must be above 0 and below 1"},
         BadShape{"vision_attention", "cu_seqlens = [0, 9, 8]", "cu_seqlens goes down at 2, from 9 to 8"},
         BadShape{"vision_attention", "cu_seqlens = [1, 9]", "cu_seqlens must begin with 0"},
         BadShape{"vision_attention", "cu_seqlens = [0, 0]", "cu_seqlens must end above 0"},
         BadShape{"vision_attention", "head_dim = 96", "head_dim 96 is not one of 64, 72, 80, 128"},
-        BadShape{"norm", "kind = 'batch'", "unknown kind 'batch'; known: rms, layer"},
+        BadShape{"norm", "kind = 'batch'", "unknown kind 'batch'; known: none, rms, layer"},
         BadShape{"norm", "width = 0", "rows and width must not be 0"},
         BadShape{"norm", "epsilon = 0.0", "epsilon must be above 0 and below 1"},
         BadShape{"gated_activation", "function = 'relu'", "unknown function 'relu'; known: silu, gelu_tanh"},
@@ -207,6 +209,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadShape{"sampling", "top_k = 301", "top_k is more than vocab"},
         BadShape{"sampling", "temperature = 0.0", "temperature must be between 0.01 and 100"},
         BadShape{"sampling", "vocab = 20000000", "vocab must be below 2^24"},
+        BadShape{"linear", "type = 'fp16'\nout_type = 'fp32'", "unknown type 'fp16'; known: fp32, bf16"},
         BadShape{"linear", "type = 'int4'", "unknown type 'int4'; known: fp32, bf16"},
         BadShape{"linear", "depth = 2000000000", "rows or width is more than 2^30"}));
 

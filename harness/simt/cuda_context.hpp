@@ -41,6 +41,10 @@ class CudaContext {
   DROUGHT_DEVICE void sync() { __syncthreads(); }
   DROUGHT_DEVICE void sync_warp() { __syncwarp(); }
 
+  DROUGHT_DEVICE void require(bool holds) {
+    if (!holds) __trap();
+  }
+
   template <typename T>
   DROUGHT_DEVICE T shuffle(T value, int from) {
     return __shfl_sync(0xffffffffu, value, from);

@@ -82,6 +82,12 @@ class HostContext {
   void sync() { block_.sync(thread_); }
   void sync_warp() { block_.sync_warp(thread_); }
 
+  /// Ends the launch, with illegal_address, where an operand's content does not hold what it must: on a GPU
+  /// a trap, which answers launch_failure, and both are told by the next synchronization.
+  void require(bool holds) {
+    if (!holds) block_.end(Status::illegal_address, thread_, "meets an index that it may not follow");
+  }
+
   /// The value of lane `from`. All 32 lanes take part, in this and in every function down to multiply.
   template <typename T>
   T shuffle(T value, int from) {
