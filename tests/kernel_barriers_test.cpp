@@ -22,6 +22,7 @@
 #include "kernels/prefill_attention.hpp"
 #include "kernels/reference_attention.hpp"
 #include "kernels/rope.hpp"
+#include "kernels/rope_block.hpp"
 #include "kernels/sampling.hpp"
 #include "tests/kernel_memory.hpp"
 #include "tests/source_tree.hpp"
@@ -131,7 +132,7 @@ std::vector<Subject> subjects() {
       subject_of<PatchEmbeddingVariants, PatchEmbeddingBlock<bf16>, PatchEmbedding>(
           "patch_embedding", {.patches = 65, .channels = 3, .patch = 8, .columns = 64}),
       subject_of<RopeVariants, RopeBlock<bf16>, Rope>("rope", {.tokens = 3}),
-      subject_of<NormVariants, NormBlock<bf16, true>, Norm>("norm", {.kind = "layer"}),
+      subject_of<NormVariants, NormBlock<bf16, NormKind::layer>, Norm>("norm", {.kind = "layer"}),
       subject_of<SamplingVariants, SamplingBlock, Sampling>("sampling", {}),
   };
 }
