@@ -204,4 +204,14 @@ bool strikes_at(const Catalogues& catalogues, const std::string& fault, Site sit
   return find_entry(catalogues.faults, fault)->make(Table("sweep", {}))->can_strike(site);
 }
 
+std::vector<std::string> kinds_at(const Catalogues& catalogues, const std::string& fault, Site site) {
+  std::vector<std::string> kinds{fault};
+  if (fault == "default") {
+    const auto ways = default_faults(site);
+    kinds.assign(ways.begin(), ways.end());
+  }
+  std::erase_if(kinds, [&](const std::string& kind) { return !strikes_at(catalogues, kind, site); });
+  return kinds;
+}
+
 }  // namespace drought

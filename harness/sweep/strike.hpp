@@ -80,4 +80,8 @@ std::vector<std::string_view> default_faults(Site site);
 /// Whether a fault of this kind, with its options as they are by default, can strike the site.
 bool strikes_at(const Catalogues& catalogues, const std::string& fault, Site site);
 
+/// The kinds that a sweep strikes the site with when it was asked for `fault`, a kind of the catalogue or
+/// "default": those of default_faults(). None for a kind that cannot strike there.
+std::vector<std::string> kinds_at(const Catalogues& catalogues, const std::string& fault, Site site);
+
 }  // namespace drought

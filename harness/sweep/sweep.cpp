@@ -178,14 +178,7 @@ class Sweep {
   /// The kinds that strike this site, asked of the faults once a site.
   const std::vector<std::string>& faults_at(Site site) {
     const auto [at, fresh] = faults_at_.try_emplace(site);
-    if (!fresh) return at->second;
-    std::vector<std::string> wanted{options_.fault};
-    if (options_.fault == "default") {
-      const auto kinds = default_faults(site);
-      wanted.assign(kinds.begin(), kinds.end());
-    }
-    for (const std::string& kind : wanted)
-      if (strikes_at(catalogues_, kind, site)) at->second.push_back(kind);
+    if (fresh) at->second = kinds_at(catalogues_, options_.fault, site);
     return at->second;
   }
 
