@@ -150,5 +150,29 @@ TEST(JUnit, IsWrittenByARunWithTheVerdictAndTheCommandThatRepeatsIt) {
   EXPECT_EQ(read[5].name, "skipped");
 }
 
+TEST(JUnit, IsWrittenByASweepWithItsFirstFailureAndTheCommandThatRepeatsIt) {
+  const Folder folder;
+  const std::string good = "title = 'good'\n[workload]\nkind = 'churn'\nallocations = 2\n";
+  folder.file("a.toml", good);
+  // It reclaims nothing, so after a strike there is too little for the same again.
+  folder.file("b.toml", good + "bytes_max = '1 MiB'\n[[resource]]\nkind = 'bump'\nslab_bytes = '2 MiB'\n");
+  Child::Options options;
+  options.program = drought_binary();
+  options.arguments = {"sweep", folder.path(), "--seed", "7", "--junit", folder.path("out.xml")};
+  EXPECT_EQ(Child(options).finish().number, 1);
+  const auto read = elements_of(read_text_file(folder.path("out.xml")));
+  ASSERT_EQ(read.size(), 4u);
+  EXPECT_THAT(read[0].attributes,
+              testing::IsSupersetOf(std::map<std::string, std::string>{
+                  {"name", "drought sweep"}, {"tests", "2"}, {"failures", "1"}, {"skipped", "0"}}));
+  EXPECT_EQ(read[1].attributes.at("name"), folder.path("a.toml"));
+  EXPECT_EQ(read[2].attributes.at("name"), folder.path("b.toml"));
+  EXPECT_EQ(read[3].attributes.at("type"), "failed");
+  EXPECT_THAT(read[3].attributes.at("message"), HasSubstr("after healing the next run came to clean_error"));
+  EXPECT_THAT(read[3].text,
+              HasSubstr("\nrepeat: drought sweep " + folder.path("b.toml") + " --all --fault "));
+  EXPECT_THAT(read[3].text, HasSubstr(" --seed 7"));
+}
+
 }  // namespace
 }  // namespace drought
