@@ -173,16 +173,18 @@ TEST_F(SweepOverRanks, HandsOutTwoOrdersAtATimeSoThatALostOneHoldsUpNoMore) {
   ASSERT_GE(turns.size(), 200u);
   std::set<std::uint64_t> unanswered;
   for (const auto& [order, turn] : turns) unanswered.insert(order);
-  // What two do at a time comes a little out of turn; what is handed out at once and lost, at the very end.
-  long latest = 0, late = 0;
+  // Once the last is done, only what the lost rank held is left.
+  const long last = static_cast<long>(turns.size()) - 1;
+  std::size_t held = 0;
+  bool is_last_done = false;
   for (const std::uint64_t order : answered("lost_journal")) {
     if (!turns.contains(order)) continue;
     EXPECT_EQ(unanswered.erase(order), 1u) << "answered twice";
-    late += turns[order] + 20 < latest;
-    latest = std::max(latest, turns[order]);
+    held += is_last_done;
+    is_last_done = is_last_done || turns[order] == last;
   }
   EXPECT_EQ(unanswered.size(), 0u);
-  EXPECT_LE(late, 2) << "of " << turns.size() << ": the lost rank held more than it was doing";
+  EXPECT_LE(held, 4u) << "of " << turns.size() << " orders, by two ranks";
 }
 
 TEST_F(SweepOverRanks, TellsEachDeathOfAWorkerAsOneProcessTellsIt) {
