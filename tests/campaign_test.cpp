@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -185,6 +186,21 @@ TEST_F(SweepOverRanks, HandsOutTwoOrdersAtATimeSoThatALostOneHoldsUpNoMore) {
   }
   EXPECT_EQ(unanswered.size(), 0u);
   EXPECT_LE(held, 4u) << "of " << turns.size() << " orders, by two ranks";
+}
+
+TEST_F(SweepOverRanks, IsDoneByTheOthersWhileOneHangs) {
+  scenario("a.toml", 3, "pause");  // The first order, which the first rank is given.
+  scenario("b.toml", 10);
+  (void)start(mpirun(2) + sweep_of(path("scenarios"), "ranks", "--watchdog 6 --resume " + path("journal")))
+      .finish();
+  std::istringstream lines(text("journal/journal.jsonl"));
+  std::vector<bool> hung;
+  std::string line;
+  std::getline(lines, line);
+  while (std::getline(lines, line)) hung.push_back(nlohmann::json::parse(line).at("hung").get<bool>());
+  EXPECT_GE(hung.size(), 40u);
+  EXPECT_EQ(std::count(hung.begin(), hung.end(), true), 1);
+  EXPECT_TRUE(hung.back()) << "what the first rank could not do was done meanwhile";
 }
 
 TEST_F(SweepOverRanks, TellsEachDeathOfAWorkerAsOneProcessTellsIt) {
