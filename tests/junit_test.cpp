@@ -122,7 +122,7 @@ TEST(JUnit, SaysOfASweepItsFirstFailureAndWhatWasSkipped) {
   EXPECT_EQ(cases[0].group, "a");
   EXPECT_EQ(cases[1].end, JUnitCase::End::failed);
   EXPECT_EQ(cases[1].kind, "leaked");
-  EXPECT_EQ(cases[1].message, "first");
+  EXPECT_EQ(cases[1].message, "first (and 1 more failures)");
   EXPECT_EQ(cases[1].repeat, "drought sweep a/bad.toml --point 7");
   EXPECT_EQ(cases[2].end, JUnitCase::End::skipped);
   EXPECT_EQ(cases[2].message, "libcublas.so cannot be opened");

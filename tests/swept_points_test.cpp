@@ -177,6 +177,18 @@ TEST(SweptPoints, OfAShippedWorkloadAreSharedOutAndSurviveInEachShard) {
   EXPECT_EQ(struck, whole.struck);
 }
 
+TEST(SweptPoints, ThatCannotBeginOnAGpuCostTheirWorkerSoThatTheNextHasAContext) {
+  const Scenario scenario = scenario_of(
+      "[device]\ncapacity_bytes = '1 GiB'\n[workload]\nkind = 'churn'\n[[resource]]\nkind = 'bump'\n"
+      "slab_bytes = '4 GiB'");
+  const Doer doer = order_doer(all_catalogues());
+  for (const Lane lane : {Lane::host, Lane::cuda}) {
+    const Deed deed = doer(count_order(scenario, {.lane = lane}, {}));
+    EXPECT_EQ(count_answer({.answer = deed.answer}).verdict, Verdict::never_reached);
+    EXPECT_EQ(deed.leaves, lane == Lane::cuda);
+  }
+}
+
 TEST(SweptPoints, ComeToTheSameInWorkersAsInOneProcess) {
   const Scenario scenario = scenario_of(kShipped);
   const SweepOptions options{.seed = test_seed()};

@@ -60,6 +60,16 @@ std::string repeat_command(const StrikeFailure& failure, CallSite at) {
   return command;
 }
 
+/// "call 3, allocate of 512 B for 'kv' at 'direct', out_of_memory once".
+std::string describe(const StrikeFailure& failure) {
+  const FaultPoint& point = failure.point;
+  return "call " + std::to_string(point.call) + ", " + std::string(name(point.site)) + " of " +
+         std::to_string(point.bytes) + " B" +
+         (point.tag.view().empty() ? "" : " for '" + std::string(point.tag.view()) + "'") +
+         (point.resource.empty() ? "" : " at '" + point.resource + "'") + ", " + failure.fault +
+         (failure.forever ? " from there on" : " once");
+}
+
 /// Failed expectations of the running test so far.
 int failed_expectations() {
   const testing::TestInfo* const test = testing::UnitTest::GetInstance()->current_test_info();
@@ -188,17 +198,6 @@ class BodySweep {
     return wrong.empty() ? wrong : "leaked: after healing: " + wrong;
   }
 
- public:
-  static std::string describe(const StrikeFailure& failure) {
-    const FaultPoint& point = failure.point;
-    return "call " + std::to_string(point.call) + ", " + std::string(name(point.site)) + " of " +
-           std::to_string(point.bytes) + " B" +
-           (point.tag.view().empty() ? "" : " for '" + std::string(point.tag.view()) + "'") +
-           (point.resource.empty() ? "" : " at '" + point.resource + "'") + ", " + failure.fault +
-           (failure.forever ? " from there on" : " once");
-  }
-
- private:
   const StrikeOptions& options_;
   const SweptBody& body_;
   const CallSite at_;
@@ -225,7 +224,7 @@ std::uint64_t sweep(const StrikeOptions& options, const SweptBody& body, CallSit
   std::string text = "the sweep of " + std::to_string(report.points) + " points, " +
                      std::to_string(report.struck) + " strikes, fails: " + report.why;
   for (std::size_t i = 0; i < std::min(report.failures.size(), kFailuresShown); ++i)
-    text += "\n  at " + BodySweep::describe(report.failures[i]) + "\n    " + report.failures[i].why +
+    text += "\n  at " + describe(report.failures[i]) + "\n    " + report.failures[i].why +
             "\n    repeat: " + repeat_command(report.failures[i], at);
   if (report.failures.size() > kFailuresShown)
     text += "\n  and " + std::to_string(report.failures.size() - kFailuresShown) + " more" +
