@@ -227,7 +227,7 @@ class ChosenPoint {
 constexpr CallSite kHere{"pool_test.cpp", 41};
 
 TEST(BodySweep, StrikesOnlyThePointThatTheVariableChooses) {
-  const ChosenPoint chosen("41:3:out_of_memory:forever");
+  const ChosenPoint chosen("41:4:late_error:forever");  // A cudaMalloc, which has two ways to be struck.
   int runs = 0;
   const auto counted = [&runs](ArmedRig& rig) {
     ++runs;

@@ -172,6 +172,8 @@ TEST_F(JournalFile, AnswersWhatAnEarlierOneWasTold) {
   EXPECT_FALSE(again.was_torn());
   ASSERT_NE(again.answer_to("order a"), nullptr);
   EXPECT_EQ(again.answer_to("order a")->answer, "answer a");
+  EXPECT_FALSE(again.answer_to("order a")->lost);
+  EXPECT_TRUE(again.answer_to("order b")->lost);
   EXPECT_TRUE(again.answer_to("order b")->hung);
   EXPECT_EQ(again.answer_to("order c"), nullptr);
 }
