@@ -10,7 +10,8 @@ namespace drought {
 /// lines, one by one).
 int run_act(std::istream& input, std::ostream& record);
 
-/// A worker whose orders are "say TEXT", "leave", "mistake", "abort", "signal N", "exit N" and "hang".
+/// A worker whose orders are "say TEXT", "read FILE" (its first line), "leave", "mistake", "abort",
+/// "signal N", "exit N" and "hang".
 int run_deeds(std::istream& input, std::ostream& answers);
 
 /// Makes a cuda device and does the case that its input names, "illegal_address" or "offsets"; 77 without
@@ -25,8 +26,9 @@ int run_guard_case(std::istream& input, std::ostream& record);
 /// differed, "" if nothing did. 77 without a GPU.
 int run_semantics_row(std::istream& input, std::ostream& record);
 
-/// A worker that knows workloads which end it.
+/// Workers that know workloads which end them.
 int run_deadly_worker(std::istream& orders, std::ostream& answers);
+int run_dying_worker(std::istream& orders, std::ostream& answers);
 
 /// A worker with the shipped catalogues (harness/sweep/orders.hpp).
 int run_worker(std::istream& orders, std::ostream& answers);

@@ -51,9 +51,9 @@ class Installed : public testing::Test {
   }
 
   std::string cmake() const { return "'" + cmake_command() + "'"; }
-  std::string ctest() const {
+  std::string ctest(const std::string& build = "build") const {
     return "'" + (fs::path(cmake_command()).parent_path() / "ctest").string() + "' --test-dir '" +
-           path("build") + "'";
+           path(build) + "'";
   }
   std::string drought() const { return "'" + path("moved/bin/drought") + "'"; }
   std::string path(const std::string& name) const { return folder_.path(name); }
@@ -66,15 +66,31 @@ class Installed : public testing::Test {
     ASSERT_EQ(said.status, 0) << said.text;
   }
 
-  /// Every test that ctest would run, by its name, with its properties.
-  std::map<std::string, std::map<std::string, nlohmann::json>> listed_tests() {
-    const Said said = shell(ctest() + " --show-only=json-v1");
+  /// A project that finds the package and then says `lines`.
+  Said configured_with(const std::string& lines) {
+    fs::create_directory(path("project"));
+    folder_.file(
+        "project/CMakeLists.txt",
+        "cmake_minimum_required(VERSION 3.25)\nproject(p LANGUAGES CXX)\nenable_testing()\n" + lines);
+    return shell(cmake() + " -G '" + cmake_generator() + "' -S '" + path("project") + "' -B '" +
+                 path("project/build") + "' -DCMAKE_PREFIX_PATH='" + path("moved") + "'");
+  }
+
+  /// Every test that ctest would run, by its name, with its properties and its "command".
+  std::map<std::string, std::map<std::string, nlohmann::json>> listed_tests(
+      const std::string& build = "build") {
+    const Said said = shell(ctest(build) + " --show-only=json-v1");
     EXPECT_EQ(said.status, 0) << said.text;
     std::map<std::string, std::map<std::string, nlohmann::json>> tests;
     const auto listed = nlohmann::json::parse(said.text.substr(said.text.find('{')));
-    for (const auto& test : listed.at("tests"))
-      for (const auto& property : test.at("properties"))
-        tests[test.at("name")][property.at("name")] = property.at("value");
+    for (const auto& test : listed.at("tests")) {
+      auto& about = tests[test.at("name")];
+      for (const auto& property : test.at("properties")) about[property.at("name")] = property.at("value");
+      std::string command;
+      for (const std::string word : test.value("command", nlohmann::json::array()))
+        command += word.substr(word.rfind("/bin/") + 1) + " ";
+      about["command"] = command;
+    }
     return tests;
   }
 
@@ -157,14 +173,63 @@ TEST_F(Installed, FindsScenariosThatAreAddedAndMistakesInThemWithoutANewConfigur
               testing::ContainsRegex("mistaken.toml:[0-9]+:1: unknown key 'outcomes'; known: outc"));
 }
 
-TEST_F(Installed, TellsAProjectWhatItIsMissing) {
-  const auto configured_with = [&](const std::string& line) {
-    folder_.file("project/CMakeLists.txt",
-                 "cmake_minimum_required(VERSION 3.25)\nproject(p LANGUAGES CXX)\n" + line);
-    return shell(cmake() + " -G '" + cmake_generator() + "' -S '" + path("project") + "' -B '" +
-                 path("project/build") + "' -DCMAKE_PREFIX_PATH='" + path("moved") + "'");
+TEST_F(Installed, UnderstandsTheWordsOfGtestDiscoverTests) {
+  fs::create_directories(path("project/scenarios"));
+  for (const char* const name : {"kept one.toml", "kept_two.toml", "left_out.toml"})
+    folder_.file("project/scenarios/" + std::string(name), "title = 't'\n[workload]\nkind = 'churn'\n");
+  const Said said = configured_with(R"(
+find_package(drought REQUIRED)
+drought_discover_scenarios(scenarios TEST_PREFIX "mine/" TEST_SUFFIX "!" TEST_FILTER "*kept*" TEST_LIST kept
+                           EXTRA_ARGS --seed 7
+                           PROPERTIES TIMEOUT 30 LABELS "one;two" ENVIRONMENT "A=1;B=$<CONFIG>"
+                                      RESOURCE_GROUPS "gpus:1,gpu_memory:40")
+file(WRITE ${CMAKE_BINARY_DIR}/more.cmake "set_tests_properties(\${kept} PROPERTIES COST 5)\n")
+set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${CMAKE_BINARY_DIR}/more.cmake)
+drought_discover_scenarios("${CMAKE_CURRENT_SOURCE_DIR}/scenarios" TEST_FILTER "*left*"
+                           WORKING_DIRECTORY ${CMAKE_BINARY_DIR}))");
+  ASSERT_EQ(said.status, 0) << said.text;
+  auto tests = listed_tests("project/build");
+  ASSERT_EQ(tests.size(), 6u);
+  auto& host = tests["mine/scenarios/kept one.toml!"];
+  auto& gpu = tests["mine/cuda:scenarios/kept_two.toml!"];
+  EXPECT_EQ(host["command"], "bin/drought run scenarios/kept one.toml --seed 7 ");
+  EXPECT_EQ(gpu["command"], "bin/drought run scenarios/kept_two.toml --device cuda --seed 7 ");
+  EXPECT_EQ(host["LABELS"], nlohmann::json({"one", "scenario", "two"}));
+  EXPECT_EQ(gpu["LABELS"], nlohmann::json({"gpu", "one", "scenario", "two"}));
+  EXPECT_FALSE(host.contains("RESOURCE_GROUPS"));
+  EXPECT_THAT(gpu["RESOURCE_GROUPS"].dump(), HasSubstr("gpu_memory"));
+  for (auto* const test : {&host, &gpu}) {
+    EXPECT_EQ((*test)["TIMEOUT"], 30);
+    EXPECT_EQ((*test)["COST"], 5) << "which was set for all of TEST_LIST";
+    EXPECT_EQ((*test)["WORKING_DIRECTORY"], path("project"));
+    EXPECT_EQ((*test)["ENVIRONMENT"], nlohmann::json({"A=1", "B="}));
+  }
+  auto& elsewhere = tests[path("project/scenarios/left_out.toml")];
+  EXPECT_EQ(elsewhere["WORKING_DIRECTORY"], path("project/build"));
+  EXPECT_FALSE(elsewhere.contains("COST"));
+  const Said run = shell(ctest("project/build") + " -R kept -LE gpu");
+  EXPECT_THAT(run.text, HasSubstr("100% tests passed, 0 tests failed out of 2"));
+}
+
+TEST_F(Installed, SharesOutTheGpusThatAResourceSpecificationNames) {
+  ASSERT_NO_FATAL_FAILURE(configure_the_example());
+  const auto tested_with = [&](const std::string& local) {
+    const std::string file =
+        folder_.file("gpus.json", R"({"version": {"major": 1, "minor": 0}, "local": [)" + local + "]}");
+    return shell(ctest() + " -L gpu -j 4 --resource-spec-file '" + file + "'");
   };
-  fs::create_directory(path("project"));
+  const Said none = tested_with("{}");
+  EXPECT_NE(none.status, 0);
+  EXPECT_THAT(none.text, HasSubstr("Test requested resources of type 'gpus' which does not exist"));
+  const Said one = tested_with(R"({"gpus": [{"id": "0"}]})");
+  EXPECT_EQ(one.status, 0) << one.text;
+  EXPECT_THAT(one.text, HasSubstr("100% tests passed, 0 tests failed out of 3"));
+  // What holds the one GPU has ended before the next begins, whatever -j says.
+  EXPECT_THAT(one.text,
+              testing::ContainsRegex("Start [0-9]+: cuda:[^\n]*\n1/3 [^\n]*\n +Start [0-9]+: cuda"));
+}
+
+TEST_F(Installed, TellsAProjectWhatItIsMissing) {
   EXPECT_EQ(configured_with("find_package(drought 0.1 REQUIRED)").status, 0);
   const Said newer = configured_with("find_package(drought 9.0 REQUIRED)");
   EXPECT_NE(newer.status, 0);
@@ -172,6 +237,10 @@ TEST_F(Installed, TellsAProjectWhatItIsMissing) {
   const Said folder = configured_with("find_package(drought REQUIRED)\ndrought_discover_scenarios(no_such)");
   EXPECT_NE(folder.status, 0);
   EXPECT_THAT(folder.text, HasSubstr("no_such: there is no such file or folder"));
+  const Said odd = configured_with(
+      "find_package(drought REQUIRED)\ndrought_discover_scenarios(CMakeLists.txt PROPERTIES TIMEOUT)");
+  EXPECT_NE(odd.status, 0);
+  EXPECT_THAT(odd.text, HasSubstr("PROPERTIES takes names and values in pairs"));
 }
 
 }  // namespace

@@ -122,7 +122,7 @@ TEST(JUnit, SaysOfASweepItsFirstFailureAndWhatWasSkipped) {
   EXPECT_EQ(cases[0].group, "a");
   EXPECT_EQ(cases[1].end, JUnitCase::End::failed);
   EXPECT_EQ(cases[1].kind, "leaked");
-  EXPECT_EQ(cases[1].message, "first");
+  EXPECT_EQ(cases[1].message, "first (and 1 more failures)");
   EXPECT_EQ(cases[1].repeat, "drought sweep a/bad.toml --point 7");
   EXPECT_EQ(cases[2].end, JUnitCase::End::skipped);
   EXPECT_EQ(cases[2].message, "libcublas.so cannot be opened");
@@ -148,6 +148,30 @@ TEST(JUnit, IsWrittenByARunWithTheVerdictAndTheCommandThatRepeatsIt) {
   EXPECT_EQ(read[3].attributes.at("message"), "expected fatal, came completed");
   EXPECT_THAT(read[3].text, HasSubstr("repeat: drought run " + folder.path("b.toml") + " --seed 7"));
   EXPECT_EQ(read[5].name, "skipped");
+}
+
+TEST(JUnit, IsWrittenByASweepWithItsFirstFailureAndTheCommandThatRepeatsIt) {
+  const Folder folder;
+  const std::string good = "title = 'good'\n[workload]\nkind = 'churn'\nallocations = 2\n";
+  folder.file("a.toml", good);
+  // It reclaims nothing, so after a strike there is too little for the same again.
+  folder.file("b.toml", good + "bytes_max = '1 MiB'\n[[resource]]\nkind = 'bump'\nslab_bytes = '2 MiB'\n");
+  Child::Options options;
+  options.program = drought_binary();
+  options.arguments = {"sweep", folder.path(), "--seed", "7", "--junit", folder.path("out.xml")};
+  EXPECT_EQ(Child(options).finish().number, 1);
+  const auto read = elements_of(read_text_file(folder.path("out.xml")));
+  ASSERT_EQ(read.size(), 4u);
+  EXPECT_THAT(read[0].attributes,
+              testing::IsSupersetOf(std::map<std::string, std::string>{
+                  {"name", "drought sweep"}, {"tests", "2"}, {"failures", "1"}, {"skipped", "0"}}));
+  EXPECT_EQ(read[1].attributes.at("name"), folder.path("a.toml"));
+  EXPECT_EQ(read[2].attributes.at("name"), folder.path("b.toml"));
+  EXPECT_EQ(read[3].attributes.at("type"), "failed");
+  EXPECT_THAT(read[3].attributes.at("message"), HasSubstr("after healing the next run came to clean_error"));
+  EXPECT_THAT(read[3].text,
+              HasSubstr("\nrepeat: drought sweep " + folder.path("b.toml") + " --all --fault "));
+  EXPECT_THAT(read[3].text, HasSubstr(" --seed 7"));
 }
 
 }  // namespace

@@ -84,9 +84,9 @@ std::uint64_t test_seed() { return seed_of_run; }
 int main(int argc, char** argv) {
   using namespace drought;
   static constexpr ChildJob kJobs[] = {
-      {"act", run_act},         {"cuda_case", run_cuda_case},         {"deadly_worker", run_deadly_worker},
-      {"deeds", run_deeds},     {"guard_case", run_guard_case},       {"peer", run_cuda_peer},
-      {worker_job, run_worker}, {"semantics_row", run_semantics_row},
+      {"act", run_act},        {"cuda_case", run_cuda_case},         {"deadly_worker", run_deadly_worker},
+      {"deeds", run_deeds},    {"dying_worker", run_dying_worker},   {"guard_case", run_guard_case},
+      {"peer", run_cuda_peer}, {"semantics_row", run_semantics_row}, {worker_job, run_worker},
   };
   if (const auto code = run_as_child(argc, argv, kJobs)) return *code;
   testing::InitGoogleMock(&argc, argv);

@@ -34,19 +34,22 @@ void leaks_on_its_error_path(ArmedRig& rig) {
   rig.memory().deallocate(first, of("lost"));
 }
 
-TEST(BodySweep, StrikesEveryCallOnceAndForEverAndPassesWhatGivesAllBack) {
-  // Two blocks, each an allocate and a cudaMalloc, a fill, and two cudaFree.
+TEST(BodySweep, StrikesEveryCallBeforeAndAfterItOnceAndForEverAndPassesWhatGivesAllBack) {
+  // Two blocks, each an allocate and a cudaMalloc, a fill, and two cudaFree. The cudaMalloc and the fill are
+  // struck before and after the deed, the others in the one way that they have.
   const StrikeReport report = strike_every_call(kOnDirect, careful);
   EXPECT_EQ(report.points, 7u);
-  EXPECT_EQ(report.struck, 14u);
+  EXPECT_EQ(report.struck, 20u);
   EXPECT_THAT(report.failures, IsEmpty());
   EXPECT_EQ(report.why, "");
-  EXPECT_EQ(sweep(kOnDirect, careful), 14u);
+  EXPECT_EQ(sweep(kOnDirect, careful), 20u);
 }
 
 TEST(BodySweep, StrikesOnlyTheSitesAndResourcesThatAreNamed) {
-  EXPECT_EQ(strike_every_call({.toml = kDirect, .site = "cudaMalloc", .forever = false}, careful).struck, 2u);
+  EXPECT_EQ(strike_every_call({.toml = kDirect, .site = "cudaMalloc", .forever = false}, careful).struck, 4u);
   EXPECT_EQ(strike_every_call({.toml = kDirect, .resource = "direct"}, careful).struck, 4u);
+  EXPECT_EQ(strike_every_call({.toml = kDirect, .fault = "late_error", .site = "cudaMalloc"}, careful).struck,
+            4u);
   EXPECT_EQ(strike_every_call({.toml = kDirect, .fault = "late_error", .site = "cuda*"}, careful).points, 3u);
 }
 
@@ -72,6 +75,22 @@ TEST(BodySweep, FindsABlockThatAnErrorPathFreesTwice) {
     rig.memory().deallocate(first, of("twice"));
   };
   EXPECT_THAT(first_failure(frees_twice), HasSubstr("failed: accounting: direct: double free of 'twice'"));
+}
+
+TEST(BodySweep, FindsABodyThatTakesAnErrorForAProofThatNothingWasDone) {
+  const auto tries_twice = [](ArmedRig& rig) {
+    alignas(4096) static std::byte page[4096];
+    Device& device = rig.device();
+    Status registered = device.host_register(page, sizeof page, {});
+    if (registered != Status::success) registered = device.host_register(page, sizeof page, {});
+    if (registered == Status::host_memory_already_registered) throw std::logic_error("already registered");
+    must(registered, "cudaHostRegister");
+    must(device.host_unregister(page), "cudaHostUnregister");
+  };
+  const StrikeReport report = strike_every_call({.toml = kDirect, .site = "cudaHostRegister"}, tries_twice);
+  ASSERT_EQ(report.failures.size(), 1u) << report.why;
+  EXPECT_EQ(report.failures.front().fault, "late_error");
+  EXPECT_EQ(report.failures.front().why, "crashed: already registered");
 }
 
 TEST(BodySweep, FindsAnErrorThatNobodyReturns) {
@@ -145,7 +164,7 @@ TEST(BodySweep, StartsTheProcessAgainWhereAnErrorEndedTheContext) {
 TEST(BodySweep, ArmsTheFaultsOfItsTextTooAndExcusesThoseThatNeverStrike) {
   EXPECT_EQ(
       sweep({.toml = std::string(kDirect) + "[[fault]]\nkind = 'delay'\nwhen = {site = 'launch'}"}, careful),
-      14u);
+      20u);
   const StrikeReport refused = strike_every_call(
       {.toml = std::string(kDirect) + "[[fault]]\nkind = 'out_of_memory'\nwhen = {tag = 'second'}"}, careful);
   EXPECT_THAT(refused.why, HasSubstr("the unswept run came to clean_error"));
@@ -180,21 +199,22 @@ TEST(BodySweep, SaysWhichStrikeFailedAnExpectationOfTheBody) {
       must(status, "cudaMemset");
     });
   }
-  ASSERT_EQ(failures.size(), 1);
+  ASSERT_EQ(failures.size(), 2) << "before the call and after it";
   EXPECT_THAT(failures.GetTestPartResult(0).message(), HasSubstr("call 3, cudaMemset of 1048576 B"));
   EXPECT_THAT(failures.GetTestPartResult(0).message(), HasSubstr("repeat: DROUGHT_POINT="));
+  EXPECT_THAT(failures.GetTestPartResult(1).message(), HasSubstr(":late_error:once "));
 }
 
 TEST(BodySweep, FailsTheTestOnceWithThePointsAndTheCommandsThatRepeatThem) {
   EXPECT_NONFATAL_FAILURE(
       sweep(kOnDirect, leaks_on_its_error_path),
-      "the sweep of 6 points, 12 strikes, fails: \n  at call 3, allocate of 1048576 B for 'second' at "
-      "'direct', struck once\n    leaked: live after it: 'lost'");
+      "the sweep of 6 points, 16 strikes, fails: \n  at call 3, allocate of 1048576 B for 'second' at "
+      "'direct', out_of_memory once\n    leaked: live after it: 'lost'");
   const std::string command =
       "--gtest_filter='BodySweep.FailsTheTestOnceWithThePointsAndTheCommandsThatRepeatThem'";
   EXPECT_NONFATAL_FAILURE(sweep(kOnDirect, leaks_on_its_error_path), command);
   EXPECT_NONFATAL_FAILURE(sweep(kOnDirect, leaks_on_its_error_path, {"pool_test.cpp", 41}),
-                          "\n    repeat: DROUGHT_POINT=41:3:forever ");
+                          "\n    repeat: DROUGHT_POINT=41:3:out_of_memory:forever ");
 }
 
 /// Sets DROUGHT_POINT for the time of a test.
@@ -207,7 +227,7 @@ class ChosenPoint {
 constexpr CallSite kHere{"pool_test.cpp", 41};
 
 TEST(BodySweep, StrikesOnlyThePointThatTheVariableChooses) {
-  const ChosenPoint chosen("41:3:forever");
+  const ChosenPoint chosen("41:4:late_error:forever");  // A cudaMalloc, which has two ways to be struck.
   int runs = 0;
   const auto counted = [&runs](ArmedRig& rig) {
     ++runs;
@@ -221,7 +241,7 @@ TEST(BodySweep, StrikesOnlyThePointThatTheVariableChooses) {
 }
 
 TEST(BodySweep, FailsForAChosenPointThatItDoesNotHave) {
-  const ChosenPoint chosen("41:900:once");
+  const ChosenPoint chosen("41:900:out_of_memory:once");
   EXPECT_NONFATAL_FAILURE(sweep(kOnDirect, careful, kHere), "nothing was struck");
 }
 
@@ -239,10 +259,13 @@ TEST(BodySweep, AnswersAMistakeWithOneLine) {
   EXPECT_THAT(mistake({.fault = "gremlin"}),
               testing::StartsWith("pool_test.cpp:41: unknown fault 'gremlin'; known"));
   EXPECT_THAT(mistake({.toml = "[devise]"}), testing::StartsWith("pool_test.cpp:41: toml:1:"));
-  for (const char* choice : {"", "41", "41:3", "41:3:twice", "41:0:once", "x:3:once", "41:3:once ",
-                             "-1:3:once", "99999999999999999999:3:once"}) {
+  for (const char* choice :
+       {"", "41", "41:3", "41:3:once", "41:3:late_error", "41:3:late_error:", "41:3:late_error:twice",
+        "41:0:late_error:once", "x:3:late_error:once", "41:3:late_error:once ", "41:3:gremlin:once",
+        "41:3::once", "-1:3:late_error:once", "99999999999999999999:3:late_error:once"}) {
     const ChosenPoint chosen(choice);
-    EXPECT_THAT(mistake(kOnDirect), HasSubstr("not LINE:CALL:once or LINE:CALL:forever")) << choice;
+    EXPECT_THAT(mistake(kOnDirect), HasSubstr("not LINE:CALL:FAULT:once or LINE:CALL:FAULT:forever"))
+        << choice;
   }
 }
 

@@ -58,22 +58,43 @@ TEST(SweptPoints, StrikesTheSamePointsOfAProgramThatMakesOneMoreCall) {
   EXPECT_GE(std::count_if(before.begin(), before.end(), is_late), 3) << "the first calls, and no sample";
 }
 
-TEST(SweptPoints, OfUniqueStacksStrikesWhatALoopCallsOnce) {
-  class Loops final : public Workload {
-   public:
-    void run(Rig& rig) override {
-      for (int i = 0; i < 30; ++i) const Buffer block(rig.memory(), of("loop"));
-      const Buffer other(rig.memory(), of("other"));
+/// Comes to the same call over four ways, one of them thirty times and one a caller deeper.
+class CallsFromFourPlaces final : public Workload {
+ public:
+  void run(Rig& rig) override {
+    for (int i = 0; i < 30; ++i) block(rig, ("loop " + std::to_string(i)).c_str());
+    block(rig, "line");
+    block(rig, "next line");
+    through_another(rig);
+  }
+
+ private:
+  [[gnu::noinline]] static void block(Rig& rig, const char* tag) {
+    try {
+      const Buffer block(rig.memory(), of(Tag(tag)));
+    } catch (const OutOfMemory&) {
+      throw std::runtime_error(tag);
     }
+  }
+  [[gnu::noinline]] static void through_another(Rig& rig) { block(rig, "deeper"); }
+};
+
+TEST(SweptPoints, OfUniqueStacksStrikesEachStackOnceAndWhatALoopCallsTheFirstTime) {
+  const TestCatalogues catalogues({workload_line<CallsFromFourPlaces>("calls")});
+  const Scenario scenario = scenario_of("[workload]\nkind = 'calls'", catalogues.catalogues());
+  const auto struck = [&](bool unique) {
+    const SweepResult result = sweep_scenario(scenario, catalogues.catalogues(),
+                                              {.fault = "out_of_memory",
+                                               .site = "cudaMalloc",
+                                               .forever = false,
+                                               .unique_stacks = unique,
+                                               .all = true});
+    std::multiset<std::string> said;
+    for (const SweepFailure& failure : result.failures) said.insert(failure.message);
+    return said;
   };
-  const TestCatalogues catalogues({workload_line<Loops>("loops")});
-  const Scenario scenario = scenario_of("[workload]\nkind = 'loops'", catalogues.catalogues());
-  const auto points = [&](bool unique) {
-    return sweep_scenario(scenario, catalogues.catalogues(), {.site = "cudaMalloc", .unique_stacks = unique});
-  };
-  EXPECT_EQ(points(false).points, 31u);
-  EXPECT_EQ(points(true).points, 2u);
-  EXPECT_TRUE(points(true).good());
+  EXPECT_EQ(struck(false).size(), 33u);
+  EXPECT_EQ(struck(true), (std::multiset<std::string>{"deeper", "line", "loop 0", "next line"}));
 }
 
 /// Does without one block, and loses it when a second is refused as well: one strike never shows that.
@@ -119,6 +140,29 @@ bytes_max = "1 MiB"
 )";
 
 TEST(SweptPoints, AreEachInExactlyOneShard) {
+  one_more = false;
+  const TestCatalogues catalogues({workload_line<SaysWhatWasRefused>("says")});
+  const Scenario scenario = scenario_of("[workload]\nkind = 'says'", catalogues.catalogues());
+  const auto repeats = [&](Shard shard) {
+    std::vector<std::string> all;
+    for (const SweepFailure& failure :
+         sweep_scenario(scenario, catalogues.catalogues(), {.site = "allocate", .all = true, .shard = shard})
+             .failures)
+      all.push_back(failure.repeat);
+    return all;
+  };
+  const std::vector<std::string> whole = repeats({});
+  ASSERT_EQ(whole.size(), 120u) << "each call once and for ever";
+  std::vector<std::string> together;
+  for (std::size_t i = 1; i <= 7; ++i) {
+    const std::vector<std::string> part = repeats({i, 7});
+    EXPECT_NEAR(static_cast<double>(part.size()), 120.0 / 7, 1);
+    together.insert(together.end(), part.begin(), part.end());
+  }
+  EXPECT_THAT(together, testing::UnorderedElementsAreArray(whole));
+}
+
+TEST(SweptPoints, OfAShippedWorkloadAreSharedOutAndSurviveInEachShard) {
   const Scenario scenario = scenario_of(kShipped);
   const SweepResult whole = sweep_scenario(scenario, all_catalogues(), {.seed = test_seed()});
   ASSERT_TRUE(whole.good()) << whole.why;
@@ -131,6 +175,18 @@ TEST(SweptPoints, AreEachInExactlyOneShard) {
     struck += part.struck;
   }
   EXPECT_EQ(struck, whole.struck);
+}
+
+TEST(SweptPoints, ThatCannotBeginOnAGpuCostTheirWorkerSoThatTheNextHasAContext) {
+  const Scenario scenario = scenario_of(
+      "[device]\ncapacity_bytes = '1 GiB'\n[workload]\nkind = 'churn'\n[[resource]]\nkind = 'bump'\n"
+      "slab_bytes = '4 GiB'");
+  const Doer doer = order_doer(all_catalogues());
+  for (const Lane lane : {Lane::host, Lane::cuda}) {
+    const Deed deed = doer(count_order(scenario, {.lane = lane}, {}));
+    EXPECT_EQ(count_answer({.answer = deed.answer}).verdict, Verdict::never_reached);
+    EXPECT_EQ(deed.leaves, lane == Lane::cuda);
+  }
 }
 
 TEST(SweptPoints, ComeToTheSameInWorkersAsInOneProcess) {

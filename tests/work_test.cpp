@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <sstream>
 
 #include "harness/scenario/table.hpp"
 #include "harness/work/campaign.hpp"
@@ -56,6 +57,8 @@ TEST(Crew, LosesTheOneOrderThatEndsItsWorkerAndSaysHow) {
       EXPECT_EQ(done.lost, number == 7) << order << ": " << done.answer;
       EXPECT_FALSE(done.hung);
       EXPECT_THAT(done.answer, HasSubstr(number == 7 ? says : "alive"));
+      const bool for_want_of_memory = done.answer.find("want of memory") != std::string::npos;
+      EXPECT_EQ(for_want_of_memory, number == 7 && std::string(order) == "signal 9");
     }
     EXPECT_GE(crew.started(), 2u);
   }
@@ -69,6 +72,50 @@ TEST(Crew, EndsAWorkerThatDoesNotAnswerAndGoesOn) {
   EXPECT_TRUE(all.at(0).lost);
   EXPECT_TRUE(all.at(0).hung);
   EXPECT_EQ(all.at(1).answer, "alive");
+}
+
+TEST(Crew, GivesEachWorkerAnOrderBeforeAnyHoldsASecond) {
+  Crew crew(crew_of(3));
+  for (std::size_t i = 0; i < 3; ++i) crew.give(i, "say alive");
+  EXPECT_EQ(all_done(crew).size(), 3u);
+  EXPECT_EQ(crew.started(), 3u);
+}
+
+TEST(Crew, LetsAFreeWorkerDoWhatABusyOneDoesNotHold) {
+  Crew crew(crew_of(2));
+  crew.give(0, "hang");
+  for (std::size_t i = 1; i <= 12; ++i) crew.give(i, "say alive");
+  // The one that hangs holds two besides.
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(crew.next()->answer, "alive");
+}
+
+TEST(Crew, GivesAWorkerThatWasIdleAllTheTimeForItsNextOrder) {
+  Crew crew(crew_of(2, 2000));
+  crew.give(0, "hang");
+  crew.give(1, "say alive");
+  EXPECT_EQ(crew.next()->answer, "alive");
+  EXPECT_TRUE(crew.next()->hung);
+  // The second worker has been idle for as long as the first hung.
+  for (std::size_t i = 2; i < 4; ++i) crew.give(i, "say alive");
+  for (const auto& [number, done] : all_done(crew)) EXPECT_EQ(done.answer, "alive");
+  EXPECT_EQ(crew.started(), 3u);
+}
+
+TEST(Crew, StartsWorkersThatTheKernelTakesFirstWhereMemoryRunsOut) {
+  Crew crew(crew_of(1));
+  crew.give(0, "read /proc/self/oom_score_adj");
+  EXPECT_EQ(crew.next()->answer, "1000");
+}
+
+TEST(Crew, HasWorkersThatLeaveAnOrderAloneWhenTheyHaveLeft) {
+  std::istringstream orders("one\ntwo\nthree\n");
+  std::ostringstream answers;
+  EXPECT_EQ(serve_orders(orders, answers,
+                         [](const std::string& order) {
+                           return Deed{order, order == "two"};
+                         }),
+            0);
+  EXPECT_EQ(answers.str(), "+one\n!two\n");
 }
 
 TEST(Crew, GivesTheRestToAFreshWorkerWhenOneLeaves) {
@@ -125,6 +172,8 @@ TEST_F(JournalFile, AnswersWhatAnEarlierOneWasTold) {
   EXPECT_FALSE(again.was_torn());
   ASSERT_NE(again.answer_to("order a"), nullptr);
   EXPECT_EQ(again.answer_to("order a")->answer, "answer a");
+  EXPECT_FALSE(again.answer_to("order a")->lost);
+  EXPECT_TRUE(again.answer_to("order b")->lost);
   EXPECT_TRUE(again.answer_to("order b")->hung);
   EXPECT_EQ(again.answer_to("order c"), nullptr);
 }
@@ -213,6 +262,12 @@ TEST_F(JournalFile, LetsACampaignDoEachOrderOnce) {
 int run_deeds(std::istream& input, std::ostream& answers) {
   return serve_orders(input, answers, [](const std::string& order) -> Deed {
     if (order.starts_with("say ")) return {order.substr(4)};
+    if (order.starts_with("read ")) {
+      std::string line;
+      std::ifstream in(order.substr(5));
+      std::getline(in, line);
+      return {line};
+    }
     if (order == "leave") return {"left", true};
     if (order == "mistake") throw UserError("file.toml:1:1: a wrong word");
     if (order == "abort") std::abort();

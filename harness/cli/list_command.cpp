@@ -13,7 +13,7 @@ namespace drought {
 namespace {
 
 struct Arguments {
-  std::string what, json;
+  std::string what, filter = "*", json;
   std::vector<std::string> paths{"scenarios"};
 };
 
@@ -37,9 +37,10 @@ std::vector<Line> device_lines() {
   return lines;
 }
 
-std::vector<Line> scenario_lines(const std::vector<std::string>& paths, const Catalogues& catalogues) {
+std::vector<Line> scenario_lines(const Arguments& arguments, const Catalogues& catalogues) {
   std::vector<Line> lines;
-  for (const std::string& file : scenario_files(paths)) {
+  for (const std::string& file : scenario_files(arguments.paths)) {
+    if (!glob_matches(arguments.filter, file)) continue;
     const Scenario scenario = load_scenario(file, catalogues);
     lines.push_back(
         {file, scenario.title + (scenario.is_mutant() ? " [mutant]" : ""), scenario.device.lanes});
@@ -79,7 +80,7 @@ int list(const Arguments& arguments, const Catalogues& catalogues) {
   } else if (arguments.what == "checks") {
     lines = lines_of(catalogues.checks);
   } else if (arguments.what == "scenarios") {
-    lines = scenario_lines(arguments.paths, catalogues);
+    lines = scenario_lines(arguments, catalogues);
   } else if (arguments.what == "reports") {
     lines = report_lines(arguments.paths, catalogues);
   } else {
@@ -116,6 +117,7 @@ Chosen add_list_command(CLI::App& app, const Catalogues& catalogues) {
                    "devices, allocators, kernels, faults, workloads, checks, scenarios, reports")
       ->required();
   command->add_option("--in", arguments->paths, "Folders to list scenarios of");
+  command->add_option("--filter", arguments->filter, "Only scenarios whose path matches this glob");
   command->add_option("--json", arguments->json, "Writes the list to this file");
   return [arguments, &catalogues] { return list(*arguments, catalogues); };
 }

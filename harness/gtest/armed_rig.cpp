@@ -9,7 +9,6 @@
 #include "harness/memory/bytes.hpp"
 #include "harness/scenario/run.hpp"
 #include "harness/scenario/workload.hpp"
-#include "harness/sweep/strike.hpp"
 #include "scenarios/catalogue.hpp"
 
 namespace drought {
@@ -41,14 +40,6 @@ Scenario scenario_at(std::string_view toml, CallSite at) {
   return read_scenario(root, catalogues_of_tests());
 }
 
-const FaultEntry& fault_named(std::string_view kind, CallSite at) {
-  const auto& faults = all_catalogues().faults;
-  if (const FaultEntry* const entry = find_entry(faults, kind)) return *entry;
-  std::string known;
-  for (const std::string& name : names_of(faults)) known += (known.empty() ? "" : ", ") + name;
-  throw UserError(at.text() + ": unknown fault '" + std::string(kind) + "'; known: " + known);
-}
-
 }  // namespace
 
 ArmedRig::ArmedRig(std::string_view toml, RigOptions options, CallSite at) : at_(at) {
@@ -67,6 +58,14 @@ ArmedRig::~ArmedRig() {
       ADD_FAILURE_AT(at_.file, at_.line) << "fault '" << armed[i].kind << "' never struck";
 }
 
+const FaultEntry& ArmedRig::fault_named(std::string_view kind, CallSite at) {
+  const auto& faults = all_catalogues().faults;
+  if (const FaultEntry* const entry = find_entry(faults, kind)) return *entry;
+  std::string known;
+  for (const std::string& name : names_of(faults)) known += (known.empty() ? "" : ", ") + name;
+  throw UserError(at.text() + ": unknown fault '" + std::string(kind) + "'; known: " + known);
+}
+
 void ArmedRig::arm(std::string_view kind, Trigger::Options when, CallSite at) {
   arm(std::string(kind), fault_named(kind, at).make(Table(at.text(), {})), std::move(when), at);
 }
@@ -80,18 +79,13 @@ void ArmedRig::arm(std::string kind, std::unique_ptr<Fault> fault, Trigger::Opti
   }
 }
 
-std::unique_ptr<Fault> ArmedRig::fault_for(Site site, std::string_view kind, CallSite at) {
-  auto fault =
-      fault_named(kind == "default" ? default_faults(site).front() : kind, at).make(Table(at.text(), {}));
-  return fault->can_strike(site) ? std::move(fault) : nullptr;
-}
-
 void ArmedRig::arm_at(const FaultPoint& point, bool forever, std::string_view kind, CallSite at) {
   Trigger::Options when;
   when.site = name(point.site);
   if (!point.resource.empty()) when.resource = point.resource;
   (forever ? when.call_min : when.call) = point.call;
-  rig_->plan().arm({std::string(kind), fault_for(point.site, kind, at), Trigger(when), false});
+  rig_->plan().arm(
+      {std::string(kind), fault_named(kind, at).make(Table(at.text(), {})), Trigger(when), false});
 }
 
 Account& ArmedRig::top() const {

@@ -31,18 +31,15 @@ class ArmedRig {
   ArmedRig(const ArmedRig&) = delete;
   ArmedRig& operator=(const ArmedRig&) = delete;
 
+  /// A kind of the catalogue. Throws UserError that lists them for an unknown one.
+  static const FaultEntry& fault_named(std::string_view kind, CallSite at = CallSite::here());
   /// Arms a fault of the catalogue, which must strike before the rig ends.
   void arm(std::string_view kind, Trigger::Options when, CallSite at = CallSite::here());
   /// The same with a fault of the test's own.
   void arm(std::string kind, std::unique_ptr<Fault> fault, Trigger::Options when,
            CallSite at = CallSite::here());
-  /// What a sweep strikes a site with; null for a kind that cannot strike there. "default" is no memory where
-  /// the call can answer it, else its first documented error. Throws UserError for an unknown kind.
-  static std::unique_ptr<Fault> fault_for(Site site, std::string_view kind = "default",
-                                          CallSite at = CallSite::here());
-  /// Arms that at one call or, `forever`, there and at all like it from there on. It need not strike.
-  void arm_at(const FaultPoint& point, bool forever, std::string_view kind = "default",
-              CallSite at = CallSite::here());
+  /// Arms one at one call or, `forever`, there and at all like it from there on. It need not strike.
+  void arm_at(const FaultPoint& point, bool forever, std::string_view kind, CallSite at = CallSite::here());
   /// No fault that is armed by now needs to strike.
   void excuse_faults() { excused_ = rig_->plan().armed().size(); }
 

@@ -10,6 +10,8 @@
 #include <iostream>
 
 #include "harness/scenario/run.hpp"
+#include "harness/sweep/strike.hpp"
+#include "scenarios/catalogue.hpp"
 
 namespace drought {
 namespace {
@@ -21,21 +23,29 @@ constexpr std::size_t kFailuresMax = 20, kFailuresShown = 5;
 struct ChosenStrike {
   int line = 0;  ///< Of the sweep in its file: a test may have several.
   std::uint64_t call = 0;
+  std::string fault;
   bool forever = false;
 };
 
 ChosenStrike read_choice(std::string_view text) {
   ChosenStrike chosen;
+  const std::string whole(text);
   const auto number = [&text](auto& out) {
     const auto [after, error] = std::from_chars(text.data(), text.data() + text.size(), out);
     const bool ok = error == std::errc() && after != text.data() + text.size() && *after == ':' && out > 0;
     if (ok) text.remove_prefix(static_cast<std::size_t>(after - text.data()) + 1);
     return ok;
   };
-  const std::string whole(text);
-  const bool ok = number(chosen.line) && number(chosen.call) && (text == "once" || text == "forever");
+  const auto kind = [&text](std::string& out) {
+    out = text.substr(0, text.find(':'));
+    text.remove_prefix(std::min(out.size() + 1, text.size()));
+    return find_entry(all_catalogues().faults, out) != nullptr;
+  };
+  const bool ok = number(chosen.line) && number(chosen.call) && kind(chosen.fault) &&
+                  (text == "once" || text == "forever");
   if (!ok)
-    throw UserError("DROUGHT_POINT is '" + whole + "', not LINE:CALL:once or LINE:CALL:forever of a sweep");
+    throw UserError("DROUGHT_POINT is '" + whole +
+                    "', not LINE:CALL:FAULT:once or LINE:CALL:FAULT:forever of a sweep");
   chosen.forever = text == "forever";
   return chosen;
 }
@@ -43,11 +53,21 @@ ChosenStrike read_choice(std::string_view text) {
 std::string repeat_command(const StrikeFailure& failure, CallSite at) {
   const testing::TestInfo* const test = testing::UnitTest::GetInstance()->current_test_info();
   std::string command = "DROUGHT_POINT=" + std::to_string(at.line) + ":" +
-                        std::to_string(failure.point.call) + (failure.forever ? ":forever " : ":once ") +
-                        program_invocation_name;
+                        std::to_string(failure.point.call) + ":" + failure.fault +
+                        (failure.forever ? ":forever " : ":once ") + program_invocation_name;
   if (testing::GTEST_FLAG(also_run_disabled_tests)) command += " --gtest_also_run_disabled_tests";
   if (test) command += " --gtest_filter='" + std::string(test->test_suite_name()) + "." + test->name() + "'";
   return command;
+}
+
+/// "call 3, allocate of 512 B for 'kv' at 'direct', out_of_memory once".
+std::string describe(const StrikeFailure& failure) {
+  const FaultPoint& point = failure.point;
+  return "call " + std::to_string(point.call) + ", " + std::string(name(point.site)) + " of " +
+         std::to_string(point.bytes) + " B" +
+         (point.tag.view().empty() ? "" : " for '" + std::string(point.tag.view()) + "'") +
+         (point.resource.empty() ? "" : " at '" + point.resource + "'") + ", " + failure.fault +
+         (failure.forever ? " from there on" : " once");
 }
 
 /// Failed expectations of the running test so far.
@@ -64,6 +84,7 @@ class BodySweep {
  public:
   BodySweep(const StrikeOptions& options, const SweptBody& body, CallSite at)
       : options_(options), body_(body), at_(at) {
+    if (options.fault != "default") (void)ArmedRig::fault_named(options.fault, at);
     bool known = false;
     for (int i = 0; i < site_count; ++i)
       known = known || glob_matches(options.site, name(static_cast<Site>(i)));
@@ -77,11 +98,15 @@ class BodySweep {
   StrikeReport run(const ChosenStrike* chosen) {
     std::vector<FaultPoint> points = count();
     if (!report_.why.empty() || testing::Test::IsSkipped()) return std::move(report_);
-    if (chosen) std::erase_if(points, [&](const FaultPoint& point) { return point.call != chosen->call; });
+    const auto wanted = [&](const StrikeFailure& strike) {
+      if (!chosen) return strike.forever ? options_.forever : options_.once;
+      return strike.point.call == chosen->call && strike.fault == chosen->fault &&
+             strike.forever == chosen->forever;
+    };
     for (const FaultPoint& point : points)
-      for (const bool forever : {false, true})
-        if (chosen ? forever == chosen->forever : forever ? options_.forever : options_.once)
-          strike(point, forever);
+      for (const std::string& fault : kinds_at(all_catalogues(), options_.fault, point.site))
+        for (const bool forever : {false, true})
+          if (StrikeFailure planned{point, fault, forever, {}}; wanted(planned)) strike(std::move(planned));
     if (report_.struck == 0) report_.why = "nothing was struck, so nothing was tested";
     return std::move(report_);
   }
@@ -111,22 +136,21 @@ class BodySweep {
     std::erase_if(points, [&](const FaultPoint& point) {
       return !glob_matches(options_.site, name(point.site)) ||
              !glob_matches(options_.resource, point.resource) ||
-             !ArmedRig::fault_for(point.site, options_.fault, at_);
+             kinds_at(all_catalogues(), options_.fault, point.site).empty();
     });
     report_.points = points.size();
     return points;
   }
 
-  void strike(const FaultPoint& point, bool forever) {
+  void strike(StrikeFailure planned) {
     if (report_.failures.size() == kFailuresMax) return;
-    StrikeFailure failure{point, forever, {}};
     const testing::ScopedTrace trace(at_.file, at_.line,
-                                     describe(failure) + "\n  repeat: " + repeat_command(failure, at_));
+                                     describe(planned) + "\n  repeat: " + repeat_command(planned, at_));
     const int failed_before = failed_expectations();
-    failure.why = answer(point, forever);
-    if (failure.why.empty() && failed_expectations() != failed_before)
-      failure.why = "failed: the body's own expectations";
-    if (!failure.why.empty()) report_.failures.push_back(std::move(failure));
+    planned.why = answer(planned);
+    if (planned.why.empty() && failed_expectations() != failed_before)
+      planned.why = "failed: the body's own expectations";
+    if (!planned.why.empty()) report_.failures.push_back(std::move(planned));
   }
 
   /// Of a run that has ended and let go of everything.
@@ -137,10 +161,10 @@ class BodySweep {
   }
 
   /// What is wrong with one struck run and the healed one after it; empty when nothing is.
-  std::string answer(const FaultPoint& point, bool forever) {
+  std::string answer(const StrikeFailure& planned) {
     auto rig = std::make_unique<ArmedRig>(options_.toml, options_.rig, at_);
     rig->excuse_faults();
-    rig->arm_at(point, forever, options_.fault, at_);
+    rig->arm_at(planned.point, planned.forever, planned.fault, at_);
     const Outcome outcome = run_body(*rig);
     const bool struck = (*rig)->plan().armed().back().struck != 0;
     report_.struck += struck;
@@ -174,17 +198,6 @@ class BodySweep {
     return wrong.empty() ? wrong : "leaked: after healing: " + wrong;
   }
 
- public:
-  static std::string describe(const StrikeFailure& failure) {
-    const FaultPoint& point = failure.point;
-    return "call " + std::to_string(point.call) + ", " + std::string(name(point.site)) + " of " +
-           std::to_string(point.bytes) + " B" +
-           (point.tag.view().empty() ? "" : " for '" + std::string(point.tag.view()) + "'") +
-           (point.resource.empty() ? "" : " at '" + point.resource + "'") +
-           (failure.forever ? ", struck from there on" : ", struck once");
-  }
-
- private:
   const StrikeOptions& options_;
   const SweptBody& body_;
   const CallSite at_;
@@ -211,7 +224,7 @@ std::uint64_t sweep(const StrikeOptions& options, const SweptBody& body, CallSit
   std::string text = "the sweep of " + std::to_string(report.points) + " points, " +
                      std::to_string(report.struck) + " strikes, fails: " + report.why;
   for (std::size_t i = 0; i < std::min(report.failures.size(), kFailuresShown); ++i)
-    text += "\n  at " + BodySweep::describe(report.failures[i]) + "\n    " + report.failures[i].why +
+    text += "\n  at " + describe(report.failures[i]) + "\n    " + report.failures[i].why +
             "\n    repeat: " + repeat_command(report.failures[i], at);
   if (report.failures.size() > kFailuresShown)
     text += "\n  and " + std::to_string(report.failures.size() - kFailuresShown) + " more" +

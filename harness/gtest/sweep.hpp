@@ -1,6 +1,7 @@
-// A sweep in a test: a body rerun once for every call that a fault could strike, once and from there on for
-// ever. As `drought sweep` asks of a scenario, each struck run must end in OutOfMemory, DeviceError or as if
-// nothing had been, give everything back, keep every check, and, once healed, run through on the same rig.
+// A sweep in a test: a body rerun once for every call that a fault could strike, before the call and after
+// it (it was made, and answers an error), once and from there on for ever. As `drought sweep` asks of a
+// scenario, each struck run must end in OutOfMemory, DeviceError or as if nothing had been, give everything
+// back, keep every check, and, once healed, run through on the same rig.
 //
 //   sweep({.toml = "[device]\nprofile = 'h100-80g'"}, [](ArmedRig& rig) {
 //     SlabPool& pool = rig.with<SlabPool>("slab_pool", SlabPool::Options{});
@@ -22,7 +23,8 @@ namespace drought {
 
 struct StrikeOptions {
   std::string toml;               ///< As ArmedRig's; its own faults are armed too and need not strike.
-  std::string fault = "default";  ///< As ArmedRig::arm_at's kind.
+  std::string fault = "default";  ///< A kind of the catalogue, or "default": no memory where the call can
+                                  ///< answer that, else its first documented error, and the same too late.
   std::string site = "*";         ///< Glob.
   std::string resource = "*";     ///< Glob of the resource whose call it is; a device call matches "*" alone.
   bool once = true, forever = true;
@@ -35,12 +37,14 @@ using SweptBody = std::function<void(ArmedRig& rig)>;
 
 struct StrikeFailure {
   FaultPoint point;
+  std::string fault;  ///< The kind that struck there.
   bool forever = false;
   std::string why;  ///< "leaked: accounting: live at the end: 'kv' …".
 };
 
 struct StrikeReport {
-  std::uint64_t points = 0, struck = 0;
+  std::uint64_t points = 0;  ///< Calls that a fault could strike.
+  std::uint64_t struck = 0;  ///< Runs in which one did.
   std::vector<StrikeFailure> failures;
   std::string why;  ///< Set when the sweep itself could not be: the unswept run fails, nothing was struck.
 };

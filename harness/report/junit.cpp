@@ -112,6 +112,8 @@ std::vector<JUnitCase> junit_cases(const std::vector<SweepResult>& results) {
     if (!result.failures.empty()) {
       one.kind = name(result.failures.front().verdict);
       one.message = result.failures.front().message;
+      if (const std::size_t more = result.failures.size() - 1)
+        one.message += " (and " + std::to_string(more) + " more failures)";
       one.repeat = result.failures.front().repeat;
     }
     cases.push_back(std::move(one));

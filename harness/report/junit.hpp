@@ -23,7 +23,7 @@ struct JUnitCase {
 };
 
 std::vector<JUnitCase> junit_cases(const std::vector<RunResult>& results);
-/// A case for each scenario; of a failed one the first failure.
+/// A case for each scenario; of a failed one the first failure and how many more there are.
 std::vector<JUnitCase> junit_cases(const std::vector<SweepResult>& results);
 
 /// One <testsuite> called `suite`. Well-formed whatever the texts hold: what XML cannot say, a control

@@ -58,10 +58,9 @@ class Parsed {
 Deed do_count(const Scenario& scenario, const Catalogues& catalogues, const RunOptions& options,
               const json& order) {
   const CountAsked asked{order.at("faults"), blows_from(order.at("blows")), order.at("unique_stacks")};
-  Deed deed;
   Counted counted;
   try {
-    counted = count_points(scenario, catalogues, options, asked, deed.leaves);
+    counted = count_points(scenario, catalogues, options, asked);
   } catch (const UserError&) {
     throw;
   } catch (const MissingLibrary& missing) {
@@ -70,25 +69,26 @@ Deed do_count(const Scenario& scenario, const Catalogues& catalogues, const RunO
   } catch (const std::exception& never_began) {
     counted.verdict = Verdict::never_reached;
     counted.why = never_began.what();
+    // It may be this process's context that is lost: a fresh worker costs less than every order after it.
+    counted.context_lost = options.lane == Lane::cuda;
   }
   json points = json::array();
   for (const SweepPoint& point : counted.points)
     points.push_back({point.call, static_cast<int>(point.site), point.identity});
-  deed.answer = line({{"verdict", static_cast<int>(counted.verdict)},
-                      {"why", counted.why},
-                      {"footprint", to_json(counted.footprint)},
-                      {"points", points}});
-  return deed;
+  return {line({{"verdict", static_cast<int>(counted.verdict)},
+                {"why", counted.why},
+                {"footprint", to_json(counted.footprint)},
+                {"points", points}}),
+          counted.context_lost};
 }
 
 Deed do_strike(const Scenario& scenario, const Catalogues& catalogues, const RunOptions& options,
                const json& order) {
-  Deed deed;
   const Struck struck =
       strike_points(scenario, catalogues, options, blows_from(order.at("blows")),
-                    footprint_from(order.at("unswept")), footprint_from(order.at("faultless")), deed.leaves);
-  deed.answer = line({static_cast<int>(struck.verdict), struck.struck, struck.message, struck.wall_ms});
-  return deed;
+                    footprint_from(order.at("unswept")), footprint_from(order.at("faultless")));
+  return {line({static_cast<int>(struck.verdict), struck.struck, struck.message, struck.wall_ms}),
+          struck.context_lost};
 }
 
 Verdict lost_verdict(const Done& done) { return done.hung ? Verdict::hung : Verdict::crashed; }

@@ -81,8 +81,7 @@ class StruckRun {
   StruckRun(const Scenario& scenario, const Catalogues& catalogues, const RunOptions& options)
       : scenario_(scenario), catalogues_(catalogues), options_(options) {}
 
-  Struck run(const std::vector<Blow>& blows, const Footprint& unswept, const Footprint& faultless,
-             bool& context_lost) {
+  Struck run(const std::vector<Blow>& blows, const Footprint& unswept, const Footprint& faultless) {
     Rig rig(scenario_, catalogues_, {options_.lane, options_.seed});
     for (const FaultSection& declared : scenario_.faults) rig.arm(declared, false);
     for (const Blow& blow : blows) rig.plan().arm(armed(catalogues_, blow));
@@ -96,8 +95,9 @@ class StruckRun {
     const Record record = rig.take_record();
     answer_run(deeds_of(catalogues_, record, std::move(outcome)), record, unswept, result);
     const bool lost = has_lost_a_context(rig);
-    context_lost = lost && options_.lane == Lane::cuda;
-    if (result.verdict == Verdict::survived && !context_lost) answer_recovery(rig, lost, faultless, result);
+    result.context_lost = lost && options_.lane == Lane::cuda;
+    if (result.verdict == Verdict::survived && !result.context_lost)
+      answer_recovery(rig, lost, faultless, result);
     return result;
   }
 
@@ -138,6 +138,7 @@ class StruckRun {
     Outcome outcome = run_workload(scenario_, rig);
     rig.heal();
     rig.ledger().mark_end();
+    result.context_lost = options_.lane == Lane::cuda && has_lost_a_context(rig);
     rig.close();
     const Deeds healed = deeds_of(catalogues_, rig.record(), std::move(outcome));
     if (!healed.failing.empty()) {
@@ -158,7 +159,7 @@ class StruckRun {
 }  // namespace
 
 Counted count_points(const Scenario& scenario, const Catalogues& catalogues, const RunOptions& options,
-                     const CountAsked& asked, bool& context_lost) {
+                     const CountAsked& asked) {
   Rig rig(scenario, catalogues, {options.lane, options.seed});
   if (asked.faults)
     for (const FaultSection& fault : scenario.faults) rig.arm(fault, false);
@@ -169,7 +170,7 @@ Counted count_points(const Scenario& scenario, const Catalogues& catalogues, con
   counted.points = points_of(rig.plan(), asked.blows.empty() ? 0 : asked.blows.back().call);
   rig.heal();
   rig.ledger().mark_end();
-  context_lost = has_lost_a_context(rig) && options.lane == Lane::cuda;
+  counted.context_lost = has_lost_a_context(rig) && options.lane == Lane::cuda;
   rig.close();
   const Deeds deeds = deeds_of(catalogues, rig.record(), std::move(outcome));
   counted.footprint = deeds.footprint;
@@ -185,10 +186,9 @@ Counted count_points(const Scenario& scenario, const Catalogues& catalogues, con
 }
 
 Struck strike_points(const Scenario& scenario, const Catalogues& catalogues, const RunOptions& options,
-                     const std::vector<Blow>& blows, const Footprint& unswept, const Footprint& faultless,
-                     bool& context_lost) {
+                     const std::vector<Blow>& blows, const Footprint& unswept, const Footprint& faultless) {
   const auto started = std::chrono::steady_clock::now();
-  Struck struck = StruckRun(scenario, catalogues, options).run(blows, unswept, faultless, context_lost);
+  Struck struck = StruckRun(scenario, catalogues, options).run(blows, unswept, faultless);
   struck.wall_ms =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - started).count();
   return struck;
@@ -203,6 +203,16 @@ std::vector<std::string_view> default_faults(Site site) {
 
 bool strikes_at(const Catalogues& catalogues, const std::string& fault, Site site) {
   return find_entry(catalogues.faults, fault)->make(Table("sweep", {}))->can_strike(site);
+}
+
+std::vector<std::string> kinds_at(const Catalogues& catalogues, const std::string& fault, Site site) {
+  std::vector<std::string> kinds{fault};
+  if (fault == "default") {
+    const auto ways = default_faults(site);
+    kinds.assign(ways.begin(), ways.end());
+  }
+  std::erase_if(kinds, [&](const std::string& kind) { return !strikes_at(catalogues, kind, site); });
+  return kinds;
 }
 
 }  // namespace drought

@@ -55,6 +55,7 @@ struct Counted {
   std::string why;  ///< Set when the run fails by itself, so that a sweep would say nothing.
   Footprint footprint;
   std::vector<SweepPoint> points;
+  bool context_lost = false;  ///< On a GPU: no further run can be made in this process.
 };
 
 struct Struck {
@@ -62,18 +63,17 @@ struct Struck {
   bool struck = false;  ///< Every blow fell.
   std::string message;  ///< Empty when it survived.
   double wall_ms = 0;
+  bool context_lost = false;  ///< On a GPU: no further run can be made in this process.
 };
 
-/// `context_lost`, here and below: on a GPU, this process can make no further run.
 Counted count_points(const Scenario& scenario, const Catalogues& catalogues, const RunOptions& options,
-                     const CountAsked& asked, bool& context_lost);
+                     const CountAsked& asked);
 
 /// Runs with `blows`, and once more without any fault. `unswept` and `faultless` are the footprints that
 /// count_points gave with the scenario's faults and without. Where the error has ended a GPU's context the
 /// second run is left out: it would be a new process's, which the faultless run was.
 Struck strike_points(const Scenario& scenario, const Catalogues& catalogues, const RunOptions& options,
-                     const std::vector<Blow>& blows, const Footprint& unswept, const Footprint& faultless,
-                     bool& context_lost);
+                     const std::vector<Blow>& blows, const Footprint& unswept, const Footprint& faultless);
 
 /// The kinds that strike a site by default: before the call, no memory where the call can answer that,
 /// else its first documented error; and after it, the same answer although it was done. What gives memory
@@ -82,5 +82,9 @@ std::vector<std::string_view> default_faults(Site site);
 
 /// Whether a fault of this kind, with its options as they are by default, can strike the site.
 bool strikes_at(const Catalogues& catalogues, const std::string& fault, Site site);
+
+/// The kinds that a sweep strikes the site with when it was asked for `fault`, a kind of the catalogue or
+/// "default": those of default_faults(). None for a kind that cannot strike there.
+std::vector<std::string> kinds_at(const Catalogues& catalogues, const std::string& fault, Site site);
 
 }  // namespace drought

@@ -79,11 +79,11 @@ class Sweep {
     faultless_ = faultless;
     choose(points_);
     for (const SweepPoint& point : points_) ++result_.sites[std::string(name(point.site))];
-    if (options_.pairs) return count_seconds();
     result_.points = points_.size();
     if (options_.point != 0)
       std::erase_if(points_, [&](const SweepPoint& point) { return point.call != options_.point; });
     result_.thinned = thin(points_, points_max());
+    if (options_.pairs) return count_seconds();
     for (const SweepPoint& point : points_)
       for (const std::string& fault : faults_at(point.site))
         for (const bool forever : {false, true})
@@ -92,24 +92,21 @@ class Sweep {
     strike();
   }
 
-  /// Of pairs: each first point is struck and the points that come after it are counted.
+  /// Of pairs: each first point is struck and the points that come after it are counted. That needs a run
+  /// each, so the first points are thinned by themselves, and the pairs again.
   void count_seconds() {
-    if (options_.point != 0)
-      std::erase_if(points_, [&](const SweepPoint& point) { return point.call != options_.point; });
-    // A second point needs a count of its own run, so the first ones are thinned by themselves.
-    const std::uint64_t left_out = thin(points_, points_max());
     open_ = points_.size();
     seconds_.resize(points_.size());
-    if (open_ == 0) return strike();
+    if (open_ == 0) return pair_up();
     for (std::size_t i = 0; i < points_.size(); ++i)
-      count({.blows = {first_blow(points_[i])}}, [this, i, left_out](Counted counted) {
+      count({.blows = {first_blow(points_[i])}}, [this, i](Counted counted) {
         choose(counted.points);
         seconds_[i] = std::move(counted.points);
-        if (--open_ == 0) pair_up(left_out);
+        if (--open_ == 0) pair_up();
       });
   }
 
-  void pair_up(std::uint64_t left_out) {
+  void pair_up() {
     for (std::size_t i = 0; i < points_.size(); ++i)
       for (const SweepPoint& second : seconds_[i])
         if (options_.second == 0 || options_.second == second.call)
@@ -117,7 +114,7 @@ class Sweep {
                               Random(points_[i].identity).split(second.identity)()});
     seconds_.clear();
     result_.points = targets_.size();
-    result_.thinned = left_out + thin(targets_, points_max());
+    result_.thinned += thin(targets_, points_max());
     strike();
   }
 
@@ -178,14 +175,7 @@ class Sweep {
   /// The kinds that strike this site, asked of the faults once a site.
   const std::vector<std::string>& faults_at(Site site) {
     const auto [at, fresh] = faults_at_.try_emplace(site);
-    if (!fresh) return at->second;
-    std::vector<std::string> wanted{options_.fault};
-    if (options_.fault == "default") {
-      const auto kinds = default_faults(site);
-      wanted.assign(kinds.begin(), kinds.end());
-    }
-    for (const std::string& kind : wanted)
-      if (strikes_at(catalogues_, kind, site)) at->second.push_back(kind);
+    if (fresh) at->second = kinds_at(catalogues_, options_.fault, site);
     return at->second;
   }
 

@@ -40,9 +40,8 @@ class BlockServer {
     struct Leaves {
       BlockServer& server;
       ~Leaves() {
-        // In this order: g++ 12.2 drops a store that only a loop separates from the end of an unwinding.
-        server.wake();
         --server.active_;
+        server.wake();
       }
     } const leaves{*this};
     std::vector<std::size_t> pinned;

@@ -3,7 +3,6 @@
 #include <poll.h>
 
 #include <cstring>
-
 #include <memory>
 
 #include "harness/scenario/table.hpp"
@@ -123,9 +122,10 @@ void Ranks::send_order(int rank, std::size_t number) {
   }
 }
 
+/// The youngest: an older one is the more likely to be one over which a rank hangs.
 const std::size_t* Ranks::unanswered_by_others(const std::set<std::size_t>& held) const {
-  for (const auto& [number, order] : open_)
-    if (!held.contains(number)) return &number;
+  for (auto order = open_.rbegin(); order != open_.rend(); ++order)
+    if (!held.contains(order->first)) return &order->first;
   return nullptr;
 }
 
