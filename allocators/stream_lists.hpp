@@ -118,7 +118,7 @@ class StreamLists {
     if (fences_merges_) record(into);
   }
 
-  void record(Entry& each) noexcept {
+  void record(Entry& each) {
     const bool has_event = each.event.id != 0 || device_.event_create(each.event) == Status::success;
     const bool fenced = has_event && device_.event_record(each.event, each.stream) == Status::success;
     if (!fenced) each.is_unfenced = fell_back_ = true;

@@ -117,6 +117,29 @@ TEST(Scheduler, SaysWhoWaitsForWhatWhenNobodyCanGoOnAndUnwindsThem) {
   EXPECT_EQ(alive, 0) << "what the hung processes owned was not given back";
 }
 
+TEST(Scheduler, UnwindsOrEndsAProcessThatFreesOnlyWhenItHasDoneSo) {
+  for (const bool is_killed : {false, true}) {
+    Scheduler scheduler({.steps_max = is_killed ? 100u : 3u});
+    bool freed = false, went_on = false;
+    scheduler.spawn("freer", 0, [&] {
+      scheduler.begin_freeing();
+      if (is_killed) scheduler.die();
+      for (int i = 0; i < 5; ++i) scheduler.step(true);
+      scheduler.end_freeing();
+      freed = true;
+      scheduler.step(true);
+      went_on = true;
+    });
+    if (is_killed)
+      EXPECT_THROW(scheduler.run(), ProcessLost);
+    else
+      scheduler.run();
+    EXPECT_TRUE(freed) << "it was unwound out of a free, which never throws";
+    EXPECT_FALSE(went_on);
+    EXPECT_EQ(scheduler.hung(), !is_killed);
+  }
+}
+
 TEST(Scheduler, EndsALoopThatRetriesForEver) {
   Scheduler scheduler({.steps_max = 1000});
   scheduler.spawn("retrier", -1, [&] {

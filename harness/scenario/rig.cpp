@@ -129,6 +129,7 @@ void Rig::enter(Call& call) {
   if (quiet_) return;
   ++calls_;
   scheduler_.step(!gives_back(call.site));
+  if (call.site == Site::deallocate) scheduler_.begin_freeing();
   if (!plan_.idle()) meet_faults(call);
   // Last, so that what a fault refuses leaves no trace: it never touched its operands.
   if (!call.refused) ledger_.judge(call);
@@ -163,6 +164,7 @@ void Rig::leave(Call& call, Status status) noexcept {
   // Those too that a fault makes, and those that a chain makes at its start: they are ended as others are.
   handles_.note(call, status);
   if (quiet_) return;
+  if (call.site == Site::deallocate) scheduler_.end_freeing();
   if (plan_.awaits(call)) {
     Scene scene{device_of_caller(), ledger_, fault_random_};
     quiet_ = true;

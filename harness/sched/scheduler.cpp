@@ -20,6 +20,7 @@ void Scheduler::spawn(std::string name, int rank, std::function<void()> body) {
                                         [made, body = std::move(body)] {
                                           try {
                                             body();
+                                            made->killed = made->doomed;
                                           } catch (const Killed&) {
                                             made->killed = true;
                                           } catch (...) {
@@ -146,6 +147,8 @@ void Scheduler::give_way(bool may_throw) {
 void Scheduler::step(bool may_throw) {
   ++steps_;
   if (!running_) return;
+  may_throw = may_throw && running_->freeing == 0;
+  if (may_throw && running_->doomed) throw Killed{};
   if (unwinding_) {
     if (steps_ >= unwind_last_) Fiber::suspend();  // Given up here: it is never resumed.
     if (may_throw) throw Hung(hung_);
@@ -172,9 +175,18 @@ void Scheduler::wait_until(const std::string& why, const std::function<bool()>& 
   }
 }
 
+void Scheduler::begin_freeing() {
+  if (running_) ++running_->freeing;
+}
+
+void Scheduler::end_freeing() {
+  if (running_) --running_->freeing;
+}
+
 void Scheduler::die() {
   if (!running_) throw std::logic_error("a process is killed outside any");
-  throw Killed{};
+  if (running_->freeing == 0) throw Killed{};
+  running_->doomed = true;
 }
 
 std::string Scheduler::killed(int rank) const {

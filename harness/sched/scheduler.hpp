@@ -57,14 +57,19 @@ class Scheduler {
 
   /// One step of the calling process. Throws Hung when the steps are spent and `may_throw`.
   void step(bool may_throw);
+  /// From here to the end the calling process gives memory back, which never throws: whatever would unwind
+  /// it waits. Nests.
+  void begin_freeing();
+  void end_freeing();
   /// Lets others run until `ready`. `why` is what the report says when it never is. Throws Hung.
   void wait_until(const std::string& why, const std::function<bool()>& ready);
   /// Lets `steps` of virtual time pass for the calling process.
   void sleep(std::uint64_t steps);
 
   /// Ends the calling process here, as kill -9 would: what it owns is given back, as a driver does with the
-  /// memory of a dead process, and nobody hears of it but who asks. Does not return.
-  [[noreturn]] void die();
+  /// memory of a dead process, and nobody hears of it but who asks. Returns only to one that is freeing,
+  /// which ends at the first step after.
+  void die();
   /// The process of this rank that was killed since run() began; "" when none was.
   std::string killed(int rank) const;
 
@@ -89,6 +94,8 @@ class Scheduler {
     std::string waits_for;
     std::exception_ptr escaped;
     bool killed = false, mourned = false;  ///< Mourned: whoever started it was told.
+    bool doomed = false;                   ///< It dies when it has done freeing.
+    int freeing = 0;                       ///< Frees in one another.
   };
   /// Unwinds a process that is killed; no std::exception, so that what handles errors lets it pass.
   struct Killed {};
