@@ -72,7 +72,7 @@ class StreamLists {
 
   /// A block used on `stream` goes back to its list now. An event that cannot be recorded is replaced by a
   /// wait for the whole device when somebody else wants what it stands for.
-  void freed(Stream stream) noexcept { record(entry(stream)); }
+  void freed(Stream stream) { record(entry(stream)); }
 
   /// Empty, or that the above happened since the last call.
   std::string_view take_fallback() noexcept {
