@@ -60,14 +60,15 @@ void StreamOrdered::deallocate(void* block, Request request) noexcept {
   lent_.erase(found);
   bool is_ordered = true;
   for (const Stream used_on : lent.other_uses) is_ordered = order_after(lent.stream, used_on) && is_ordered;
-  fell_back_ = fell_back_ || !is_ordered;
   if (is_ordered) {
     const Status freed = device_.free_async(block, lent.stream, request.tag);
-    // Of a stream that was destroyed before the block came back: the block is still the pool's to lend.
+    // Of a stream that was destroyed before the block came back: the block is still lent.
     if (freed != Status::invalid_resource_handle) {
       refused_frees_ += freed != Status::success;
       return;
     }
+  } else {
+    fell_back_ = true;
   }
   (void)device_.take_last_error();
   unordered_.push_back({block, request.tag});
