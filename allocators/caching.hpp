@@ -96,7 +96,7 @@ class Caching final : public Resource,
 
   void record_stream(void* block, Stream stream) override;
   std::string_view take_fallback() noexcept override {
-    return std::exchange(fell_back_, false) ? "a free without an event waits for the device" : "";
+    return std::exchange(fell_back_, false) ? "what has no event or stream waits for the device" : "";
   }
   void create_pool(PoolId id, Kind kind) override;
   void release_pool(PoolId id) override;
@@ -173,8 +173,8 @@ class Caching final : public Resource,
   std::size_t release_idle_pools();
 
   // Uses on other streams.
-  void fence(CachedBlock* block) noexcept;
-  void fence_deferred() noexcept;
+  void fence(CachedBlock* block);
+  void fence_deferred();
   void poll_events();
   void wait_for_events();
   void use_completed(const Pending& pending);

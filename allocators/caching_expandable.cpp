@@ -65,7 +65,7 @@ ExpandableSegment::Range ExpandableSegment::map(Range wanted) {
   throw DeviceError(status, call);
 }
 
-ExpandableSegment::Range ExpandableSegment::unmap(Range range, Stream stream) {
+ExpandableSegment::Range ExpandableSegment::unmap(Range range, Stream stream, bool& fell_back) {
   const std::size_t first = round_up(range.begin - begin_, page_bytes_) / page_bytes_;
   const std::size_t end = (range.end() - begin_) / page_bytes_;
   if (first >= end) return {range.begin, 0};
@@ -73,9 +73,10 @@ ExpandableSegment::Range ExpandableSegment::unmap(Range range, Stream stream) {
   if (status == Status::invalid_resource_handle) {
     // The stream is gone; what it still had to do is the device's.
     (void)device_.take_last_error();
+    fell_back = true;
     status = device_.synchronize();
   }
-  if (status != Status::success) throw DeviceError(status, "cudaStreamSynchronize");
+  if (status != Status::success) throw DeviceError(status, "the wait before cuMemUnmap");
   for (std::size_t at = first; at < end; ++at) drop_page(at);
   return {begin_ + first * page_bytes_, (end - first) * page_bytes_};
 }

@@ -32,9 +32,9 @@ class ExpandableSegment {
   /// empty one when there is no memory for it. DeviceError as for reserve, with nothing mapped.
   Range map(Range wanted);
   /// Unmaps the pages that lie wholly in `range` when the work of `stream` is done. Pages from the first
-  /// one on that the device refuses to unmap stay mapped. DeviceError, and nothing is unmapped, when
-  /// that work failed.
-  Range unmap(Range range, Stream stream);
+  /// one on that the device refuses to unmap stay mapped. Sets `fell_back` when the stream is gone and the
+  /// whole device was waited for. DeviceError, and nothing is unmapped, when that work failed.
+  Range unmap(Range range, Stream stream, bool& fell_back);
 
   Range whole() const { return {begin_, bytes_}; }
   std::uint64_t rank() const { return rank_; }

@@ -86,7 +86,7 @@ std::size_t Caching::unmap(CachedBlock* block) {
   ExpandableSegment& segment = *block->segment;
   const std::uint64_t stream = block->home->stream();
   nodes_.reserve_two();
-  const auto gone = segment.unmap({block->address, block->bytes}, {stream});
+  const auto gone = segment.unmap({block->address, block->bytes}, {stream}, fell_back_);
   if (gone.bytes == 0) return 0;
   block->home->erase(block);
   if (gone.begin > block->address) put(cut_front(block, gone.begin - block->address));

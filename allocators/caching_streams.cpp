@@ -40,7 +40,7 @@ void Caching::record_stream(void* data, Stream stream) {
   (*lent)->has_stream_uses = true;
 }
 
-void Caching::fence(CachedBlock* block) noexcept {
+void Caching::fence(CachedBlock* block) {
   const auto uses = uses_.find(block);
   block->has_stream_uses = false;
   bool is_fenced = true;
@@ -69,7 +69,7 @@ void Caching::fence(CachedBlock* block) noexcept {
 }
 
 // What was used only while the capture lasted has completed with it.
-void Caching::fence_deferred() noexcept {
+void Caching::fence_deferred() {
   for (CachedBlock* block : std::exchange(deferred_, {})) {
     std::vector<Use>& uses = uses_.at(block);
     std::erase_if(uses, [](const Use& use) { return use.in_capture; });

@@ -55,7 +55,11 @@ void* FixedSize::allocate(Request request) {
     from.places.clear();
   };
   Fifo* home = lists_.find(block_bytes_, request.stream, merge).home;
-  if (!home) borrow_chunk(request, *(home = &lists_.of(request.stream)));
+  if (!home) {
+    borrow_chunk(request, *(home = &lists_.of(request.stream)));
+    // What upstream lends is good in the order of this stream alone, as a block that was freed there is.
+    lists_.freed(request.stream);
+  }
   const Place place = home->places.front();
   home->places.pop_front();
   ++chunks_[place.chunk].lent;

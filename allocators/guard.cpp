@@ -137,7 +137,7 @@ void Guard::refuse(const Request& request, Status status, const char* call) {
   throw DeviceError(status, call);
 }
 
-void Guard::give_up(const Guarded& made) noexcept {
+void Guard::give_up(const Guarded& made) {
   if (made.is_open) {
     // A fill may be on its way, and the mapping must outlive it.
     if (settle() != Status::success) return waiting_.push_back(made);

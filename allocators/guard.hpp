@@ -102,7 +102,7 @@ class Guard final : public Resource, public Trims, public GuardsBlocks {
   Slack slack_before(const Guarded& block) const;
   Slack slack_after(const Guarded& block) const;
   [[noreturn]] void refuse(const Request& request, Status status, const char* call);
-  void give_up(const Guarded& made) noexcept;
+  void give_up(const Guarded& made);
 
   Status settle() noexcept;
   Status retire_waiting() noexcept;

@@ -72,7 +72,7 @@ class StreamLists {
 
   /// A block used on `stream` goes back to its list now. An event that cannot be recorded is replaced by a
   /// wait for the whole device when somebody else wants what it stands for.
-  void freed(Stream stream) noexcept { record(entry(stream)); }
+  void freed(Stream stream) { record(entry(stream)); }
 
   /// Empty, or that the above happened since the last call.
   std::string_view take_fallback() noexcept {
@@ -118,7 +118,7 @@ class StreamLists {
     if (fences_merges_) record(into);
   }
 
-  void record(Entry& each) noexcept {
+  void record(Entry& each) {
     const bool has_event = each.event.id != 0 || device_.event_create(each.event) == Status::success;
     const bool fenced = has_event && device_.event_record(each.event, each.stream) == Status::success;
     if (!fenced) each.is_unfenced = fell_back_ = true;

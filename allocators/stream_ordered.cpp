@@ -18,12 +18,13 @@ StreamOrdered::StreamOrdered(Device& device, Options options) : device_(device) 
 StreamOrdered::~StreamOrdered() {
   // The pool is the device's and lives on, so it is left as CUDA makes it.
   (void)device_.pool_set_release_threshold(0);
-  (void)device_.synchronize();
+  (void)settle();
   (void)device_.pool_trim(0);
 }
 
 void* StreamOrdered::allocate(Request request) {
   if (request.bytes == 0) throw std::invalid_argument("stream_ordered: a request of no bytes");
+  if (!unordered_.empty()) (void)settle();
   lent_.reserve_one();
   void* block = nullptr;
   const Status status = device_.malloc_async(block, request.bytes, request.stream, request.tag);
@@ -59,19 +60,27 @@ void StreamOrdered::deallocate(void* block, Request request) noexcept {
   lent_.erase(found);
   bool is_ordered = true;
   for (const Stream used_on : lent.other_uses) is_ordered = order_after(lent.stream, used_on) && is_ordered;
-  fell_back_ = fell_back_ || !is_ordered;
-  if (!is_ordered && device_.synchronize() != Status::success) {
-    // Nothing says when the uses end, so the block can never be lent again.
-    ++refused_frees_;
-    return;
+  if (is_ordered) {
+    const Status freed = device_.free_async(block, lent.stream, request.tag);
+    // Of a stream that was destroyed before the block came back: the block is still lent.
+    if (freed != Status::invalid_resource_handle) {
+      refused_frees_ += freed != Status::success;
+      return;
+    }
+  } else {
+    fell_back_ = true;
   }
-  Status freed = device_.free_async(block, lent.stream, request.tag);
-  if (freed == Status::invalid_resource_handle && device_.synchronize() == Status::success) {
-    // The stream was destroyed before the block came back. With nothing running any stream will do.
-    (void)device_.take_last_error();
-    freed = device_.free_async(block, {}, request.tag);
-  }
-  if (freed != Status::success) ++refused_frees_;
+  (void)device_.take_last_error();
+  unordered_.push_back({block, request.tag});
+  (void)settle();
+}
+
+Status StreamOrdered::settle() {
+  const Status status = device_.synchronize();
+  if (status != Status::success) return status;
+  for (const auto& [block, tag] : std::exchange(unordered_, {}))
+    refused_frees_ += device_.free_async(block, {}, tag) != Status::success;
+  return status;
 }
 
 std::size_t StreamOrdered::reserved_bytes() const {
@@ -82,7 +91,7 @@ std::size_t StreamOrdered::reserved_bytes() const {
 
 std::size_t StreamOrdered::trim() {
   const std::size_t before = reserved_bytes();
-  require(device_.synchronize(), "cudaDeviceSynchronize");
+  require(settle(), "cudaDeviceSynchronize");
   // What an error of giving back reports is earlier work; what is still reserved says how far it went.
   if (device_.pool_trim(0) != Status::success) (void)device_.take_last_error();
   return before - reserved_bytes();

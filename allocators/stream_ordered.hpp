@@ -45,7 +45,8 @@ class StreamOrdered final : public Resource, public Trims, public RecordsStreams
   /// A refusal leaves the device's last-error slot clean, unless the error is sticky. Alignment is the
   /// driver's, 256 bytes or better; a request for more than came is std::invalid_argument.
   void* allocate(Request request) override;
-  /// In the order of the stream that the block was allocated for.
+  /// In the order of the stream that the block was allocated for; where that cannot be had, once the device
+  /// has come to rest. If it cannot be waited for either, the block goes back with the next call that can.
   void deallocate(void* block, Request request) noexcept override;
 
   /// Waits for the device, then trims the pool to nothing. DeviceError.
@@ -66,11 +67,19 @@ class StreamOrdered final : public Resource, public Trims, public RecordsStreams
     std::vector<Stream> other_uses;
   };
 
+  struct Unordered {
+    void* block = nullptr;
+    Tag tag;
+  };
+
   /// Makes `stream` wait for what `used_on` has to do by now; false when that could not be arranged.
   bool order_after(Stream stream, Stream used_on) noexcept;
+  /// Waits for the device. With nothing running, any stream will do to free in.
+  Status settle();
 
   Device& device_;
   AddressTable<Lent> lent_;
+  std::vector<Unordered> unordered_;  ///< Freed, and their uses not yet waited for.
   std::size_t refused_frees_ = 0;
   bool fell_back_ = false;  // Since it was last asked.
 };

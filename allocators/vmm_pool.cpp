@@ -46,9 +46,10 @@ void* VmmPool::allocate(Request request) {
   lent_.reserve_one();
   if (stack_.size() == stack_.capacity()) stack_.reserve(std::max<std::size_t>(64, stack_.size() * 2));
 
-  // The reservation begins at a multiple of the granularity, so an offset is aligned as its address is.
+  // The reservation begins at a multiple of the granularity, so an offset is aligned as its address is; it
+  // has whole granules, so no start lies behind its end.
   const std::size_t start = round_up(used_bytes_, std::max(request.alignment, kAlignment));
-  if (start > reservation_bytes_ || request.bytes > reservation_bytes_ - start)
+  if (request.bytes > reservation_bytes_ - start)
     throw OutOfMemory(request, "beside the " + format_bytes(used_bytes_) + " below it, it does not fit the " +
                                    format_bytes(reservation_bytes_) + " of addresses");
   const std::size_t end = round_up(start + request.bytes, kAlignment);

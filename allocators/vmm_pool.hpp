@@ -70,7 +70,7 @@ class VmmPool final : public Resource, public ListsFreeBlocks {
   static Bug bug_named(const std::string& word);
   void grow(const Request& request, std::size_t short_bytes);
   void map_at_top(const Request& request, MemoryHandle handle, std::size_t bytes);
-  void refuse(const Request& request, Status status, const char* call, std::size_t bytes);
+  [[noreturn]] void refuse(const Request& request, Status status, const char* call, std::size_t bytes);
   void given_back(Status status) { refused_releases_ += status != Status::success; }
   void take_back_top() noexcept;
 

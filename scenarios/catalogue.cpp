@@ -11,6 +11,7 @@
 #include "scenarios/allocators/overrun.hpp"
 #include "scenarios/allocators/paged_serving.hpp"
 #include "scenarios/allocators/passes.hpp"
+#include "scenarios/allocators/token_slots.hpp"
 #include "scenarios/auto_profile/auto_profile.hpp"
 #include "scenarios/kernels/single_kernel.hpp"
 #include "scenarios/kernels/stray_read.hpp"
@@ -40,6 +41,7 @@ constexpr WorkloadEntry kWorkloads[] = {
                          "a buffer that grows in place by mapping pages, as expandable segments do"),
     workload<PagedServing>("paged_serving",
                            "sequences share, fork, grow and are preempted on vLLM's KV blocks"),
+    workload<TokenSlots>("token_slots", "requests hold lists of LightLLM's token slots, and are paused"),
     workload<GraphScratch>("graph_scratch", "decoder layers planned ahead in growing batches, as ggml does"),
     workload<AutoProfile>("auto_profile",
                           "probe, size, rebuild and validate a server's KV cache, with bounded retries"),

@@ -280,7 +280,8 @@ TEST(RankDiesFault, EndsARunWhoseOnlyProcessItKills) {
 
 TEST(RankDiesFault, LetsTheFreeInWhichItStrikesComeToItsEnd) {
   const RunResult result = run_scenario(
-      scenario_of("work = 'shapes'\n[[resource]]\nkind = 'arena'\narena_bytes = 3426304\n"
+      scenario_of("[device]\nprofile = 'h100-80g'\nwork = 'shapes'\n[[resource]]\nkind = "
+                  "'arena'\narena_bytes = 3426304\n"
                   "[workload]\nkind = 'pool_decode'\ntokens = 128\nkv_types = ['f16']\n"
                   "[[fault]]\nkind = 'rank_dies'\nwhen = {site = 'cudaStreamSynchronize', nth = 1}"),
       all_catalogues(), {});

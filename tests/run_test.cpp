@@ -82,6 +82,22 @@ TEST(ShippedScenarios, SayTheSameOfTwoRunsWithOneSeed) {
   }
 }
 
+// Frees never throw: a run whose steps are spent inside one ends when the free has come back.
+TEST(ShippedScenarios, AreHungAndDoNotCrashWhereverTheirStepsEnd) {
+  for (const std::string& file : shipped_files()) {
+    if (!file.starts_with("scenarios/allocators/")) continue;
+    Scenario scenario = shipped(file);
+    if (scenario.device.isolate || !scenario.runs_on(Lane::host)) continue;
+    const RunResult whole = run_scenario(scenario, all_catalogues(), {Lane::host, test_seed()});
+    for (std::uint64_t part = 1; part <= 8; ++part) {
+      scenario.device.steps_max = 1 + whole.calls * part / 9;
+      const RunResult cut = run_scenario(scenario, all_catalogues(), {Lane::host, test_seed()});
+      EXPECT_TRUE(cut.outcome.kind == Outcome::Kind::hung || cut.outcome.kind == whole.outcome.kind)
+          << file << " with steps_max = " << scenario.device.steps_max << ": " << cut.outcome.message;
+    }
+  }
+}
+
 }  // namespace
 
 int run_worker(std::istream& orders, std::ostream& answers) {

@@ -88,6 +88,23 @@ TEST(StreamOrdered, TakesABlockBackWhoseStreamIsGone) {
   EXPECT_EQ(device->peek_last_error(), Status::success);
 }
 
+TEST(StreamOrdered, FreesABlockWithTheNextCallWhenNeitherAnEventNorTheDeviceCouldBeWaitedFor) {
+  ArmedRig rig(
+      "[[resource]]\nkind = 'stream_ordered'\n"
+      "[[fault]]\nkind = 'error_code'\nwhen = {site = 'cudaEventCreate', nth = 1}\n"
+      "[[fault]]\nkind = 'error_code'\nwhen = {site = 'cudaDeviceSynchronize', nth = 1}");
+  auto& pool = dynamic_cast<StreamOrdered&>(rig->allocator());
+  const Request request{.bytes = 64_MiB, .stream = stream_of(rig->device())};
+  void* const block = pool.allocate(request);
+  pool.record_stream(block, stream_of(rig->device()));
+  pool.deallocate(block, request);
+  EXPECT_EQ(pool.reserved_bytes(), 64_MiB) << "the block went back while its use may still have run";
+  EXPECT_NE(pool.take_fallback(), "");
+  EXPECT_EQ(pool.trim(), 64_MiB);
+  EXPECT_EQ(pool.refused_frees(), 0u);
+  EXPECT_EQ(rig->device().peek_last_error(), Status::unknown) << "of the wait, whose error nobody was told";
+}
+
 /// The order in which a use on another stream and the next owner's work run, under `seed`.
 std::string order_of_use_and_reuse(std::uint64_t seed, bool records) {
   const auto device = h200(seed);

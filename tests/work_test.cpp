@@ -14,6 +14,7 @@
 #include "harness/work/campaign.hpp"
 #include "harness/work/crew.hpp"
 #include "tests/child_jobs.hpp"
+#include "tests/folder.hpp"
 
 namespace drought {
 namespace {
@@ -125,6 +126,19 @@ TEST(Crew, GivesTheRestToAFreshWorkerWhenOneLeaves) {
   ASSERT_EQ(all.size(), 6u);
   for (const auto& [number, done] : all) EXPECT_FALSE(done.lost) << done.answer;
   EXPECT_EQ(crew.started(), 3u);
+}
+
+TEST(Crew, LetsAnIdleWorkerEndByItself) {
+  const Folder folder;
+  // What it does at its end takes it longer than a kill.
+  const std::string script =
+      "while read order; do echo +done; done; i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done; : > \"$0\"";
+  {
+    Crew crew({.program = {.program = "/bin/sh", .arguments = {"-c", script, folder.path("last")}}});
+    crew.give(1, "order");
+    EXPECT_EQ(crew.next()->answer, "done");
+  }
+  EXPECT_TRUE(std::filesystem::exists(folder.path("last"))) << "it was killed at once";
 }
 
 TEST(Crew, HandsTheUsersMistakeOn) {

@@ -19,6 +19,11 @@ constexpr char kStays = '+', kLeaves = '!', kMistaken = '?';
 Crew::Crew(Options options)
     : options_(std::move(options)), workers_(static_cast<std::size_t>(options_.workers)) {}
 
+Crew::~Crew() {
+  for (Worker& worker : workers_)
+    if (worker.child && worker.held.empty()) (void)worker.child->finish();
+}
+
 void Crew::give(std::size_t number, std::string order) {
   queue_.emplace_back(number, std::move(order));
   ++outstanding_;

@@ -28,6 +28,9 @@ class Crew final : public Workforce {
   };
   /// Workers start when there is something to do.
   explicit Crew(Options options);
+  /// Workers that have nothing to do end by themselves, with what a process does at its end; others are
+  /// killed.
+  ~Crew() override;
 
   void give(std::size_t number, std::string order) override;
   std::optional<Done> next() override { return next(-1); }

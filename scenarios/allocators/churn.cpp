@@ -69,11 +69,20 @@ RecordsStreams& recorder_of(Rig& rig) {
   throw UserError("churn: used_elsewhere_every is above 0, and the allocator records no uses");
 }
 
-/// The block is written on `stream` too, and let go while that may still run.
-void use_elsewhere(Rig& rig, RecordsStreams& recorder, const Held& held, Stream stream) {
+/// The block is written on the first `count` streams that are not its own, a part on each, and let go while
+/// that may still run.
+void use_elsewhere(Rig& rig, RecordsStreams& recorder, const Held& held, const Streams& streams,
+                   std::size_t count) {
   must(rig.device().stream_synchronize(held.stream), "cudaStreamSynchronize");
-  must(rig.device().memset(held.buffer.data(), held.pattern, held.buffer.bytes(), stream), "cudaMemset");
-  recorder.record_stream(held.buffer.data(), stream);
+  const std::size_t part = (held.buffer.bytes() + count - 1) / count;
+  std::size_t at = 0;
+  for (std::size_t i = 0; at < held.buffer.bytes(); ++i) {
+    if (streams[i] == held.stream) continue;
+    const std::size_t bytes = std::min(part, held.buffer.bytes() - at);
+    must(rig.device().memset(held.buffer.data() + at, held.pattern, bytes, streams[i]), "cudaMemset");
+    recorder.record_stream(held.buffer.data(), streams[i]);
+    at += bytes;
+  }
 }
 
 }  // namespace
@@ -83,8 +92,9 @@ Churn::Churn(Options options) : options_(options) {
     throw std::invalid_argument("bytes_min must be above 0 and at most bytes_max");
   if (options_.live_max == 0 || options_.streams == 0)
     throw std::invalid_argument("live_max and streams must be above 0");
-  if (options_.used_elsewhere_every != 0 && options_.streams == 1)
-    throw std::invalid_argument("used_elsewhere_every needs streams above 1");
+  if (options_.elsewhere_streams == 0) throw std::invalid_argument("elsewhere_streams must be above 0");
+  if (options_.used_elsewhere_every != 0 && options_.streams <= options_.elsewhere_streams)
+    throw std::invalid_argument("used_elsewhere_every needs streams above elsewhere_streams");
 }
 
 void Churn::run(Rig& rig) {
@@ -99,7 +109,7 @@ void Churn::run(Rig& rig) {
     verify(rig, taken);
     ++freed;
     if (recorder && freed % options_.used_elsewhere_every == 0)
-      use_elsewhere(rig, *recorder, taken, taken.stream == streams[0] ? streams[1] : streams[0]);
+      use_elsewhere(rig, *recorder, taken, streams, options_.elsewhere_streams);
     std::byte* const stale = taken.buffer.data();
     const Request request{.bytes = taken.buffer.bytes(), .stream = taken.stream, .tag = "block"};
     taken.buffer.reset();

@@ -27,7 +27,8 @@ class Churn final : public Workload {
     /// Every so many frees the block is used on another stream just before, of which its allocator is told
     /// (PyTorch's record_stream); 0: never.
     std::size_t used_elsewhere_every = 0;
-    std::size_t pools = 0;  ///< Private pools, which serve every other block.
+    std::size_t elsewhere_streams = 1;  ///< On how many others, each of which writes a part of the block.
+    std::size_t pools = 0;              ///< Private pools, which serve every other block.
     static constexpr auto keys() {
       return std::tuple{key("allocations", &Options::allocations),
                         key("live_max", &Options::live_max),
@@ -37,7 +38,8 @@ class Churn final : public Workload {
                         key("streams", &Options::streams),
                         key("free_one_in", &Options::free_one_in),
                         key("double_free_every", &Options::double_free_every),
-                        key("used_elsewhere_every", &Options::used_elsewhere_every)};
+                        key("used_elsewhere_every", &Options::used_elsewhere_every),
+                        key("elsewhere_streams", &Options::elsewhere_streams)};
     }
   };
   /// What `drought fuzz` draws.

@@ -38,6 +38,14 @@ TensorGraph GraphScratch::layers_of(std::size_t tokens) const {
   const std::size_t wide = tokens * options_.intermediate * kElementBytes;
   TensorGraph graph;
   std::size_t hidden = appended(graph, {.bytes = row, .is_input = true});
+  const std::size_t row_bytes = options_.hidden * kElementBytes;
+  std::vector<std::size_t> added(options_.sequence_tokens == 0 ? 0 : tokens / options_.sequence_tokens);
+  for (std::size_t& input : added) {
+    input = appended(graph, {.bytes = row_bytes, .is_input = true});
+    appended(graph, {.bytes = row_bytes, .is_input = true, .is_output = true});
+  }
+  for (const std::size_t input : added)
+    hidden = appended(graph, {.bytes = row, .sources = {hidden, input}, .in_place = true});
   for (std::size_t layer = 0; layer < options_.layers; ++layer) {
     const std::size_t norm = appended(graph, {.bytes = row, .sources = {hidden}});
     const std::size_t qkv = appended(graph, {.bytes = 3 * row, .sources = {norm}});

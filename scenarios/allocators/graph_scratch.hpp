@@ -20,6 +20,9 @@ class GraphScratch final : public Workload {
   struct Options {
     std::vector<std::size_t> tokens = {128, 512, 384, 2048};  ///< Of each batch.
     std::size_t layers = 4, hidden = 2048, intermediate = 8192;
+    /// So many tokens are a sequence, which brings two rows as inputs: one that is added to the batch at
+    /// once, and a state that is kept to the end; 0: none does.
+    std::size_t sequence_tokens = 0;
     std::size_t chunk_bytes_max = 0;  ///< The largest buffer that the backend lends; 0: no limit, as on CUDA.
     /// none; frees_first: the old chunks go before the larger ones are asked for, as in ggml.
     std::string bug = "none";
@@ -28,6 +31,7 @@ class GraphScratch final : public Workload {
                         key("layers", &Options::layers),
                         key("hidden", &Options::hidden),
                         key("intermediate", &Options::intermediate),
+                        key("sequence_tokens", &Options::sequence_tokens),
                         key("chunk_bytes_max", &Options::chunk_bytes_max),
                         key("bug", &Options::bug)};
     }
