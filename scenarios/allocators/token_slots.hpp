@@ -10,7 +10,7 @@
 #include <tuple>
 
 #include "harness/memory/bytes.hpp"
-#include "harness/scenario/catalogues.hpp"
+#include "harness/scenario/drawn.hpp"
 #include "harness/scenario/key.hpp"
 #include "harness/scenario/workload.hpp"
 
@@ -39,12 +39,12 @@ class TokenSlots final : public Workload {
     }
   };
   /// What `drought fuzz` draws.
-  static constexpr DrawnNumber drawn_numbers[] = {{"requests", 1, 24},
+  static constexpr DrawnOption drawn_options[] = {{"requests", 1, 24},
                                                   {"running_max", 1, 8},
                                                   {"slots", 1, 96},
                                                   {"prompt_tokens_max", 1, 24},
                                                   {"new_tokens_max", 1, 24}};
-  static constexpr Drawn drawn{.numbers = drawn_numbers};
+  static constexpr Drawn drawn{.options = drawn_options};
 
   /// Throws std::invalid_argument for counts of nothing and an unknown bug.
   explicit TokenSlots(Options options);
