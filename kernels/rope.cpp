@@ -1,10 +1,8 @@
 #include "kernels/rope.hpp"
 
-#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <numbers>
-#include <numeric>
 
 #include "harness/sched/random.hpp"
 #include "kernels/oracle.hpp"
@@ -13,74 +11,14 @@
 #include "kernels/shape.hpp"
 
 namespace drought {
-namespace {
 
-constexpr std::size_t kAxesMax = 8;
-
-/// Of pairs dealt out to three axes in turn, as long as height and width have any left.
-std::int32_t axis_in_turn(std::size_t pair, const std::vector<std::size_t>& sections) {
-  const std::size_t axis = pair % 3;
-  return axis != 0 && pair / 3 < sections[axis] ? static_cast<std::int32_t>(axis) : 0;
-}
-
-}  // namespace
-
-Rope::Rope(const Shape& shape) : shape_(shape) {
-  require(shape.tokens > 0 && shape.tokens <= tokens_max, "tokens must be between 1 and 2^30");
-  require(shape.heads > 0 && shape.heads <= grid_rows_max, "heads must be between 1 and 65535");
-  require(shape.head_dim > 0 && shape.head_dim % 8 == 0 && shape.head_dim <= 512,
-          "head_dim must be a multiple of 8 up to 512");
-  require(2 * pairs() <= shape.head_dim && shape.rotary_dim % 8 == 0,
-          "rotary_dim must be a multiple of 8 and no more than head_dim");
-  require(shape.base > 1, "base must be above 1");
-  require_scaling();
-  deal_out_pairs();
+Rope::Rope(const Shape& shape)
+    : shape_(shape), axis_count_(shape.axis_count()), axis_of_pair_(axes_of(shape)) {
   bytes_[x] = bytes_[out] =
       checked_product("x of rope", {shape.tokens, shape.heads, shape.head_dim, element_bytes(shape.type)});
   bytes_[positions] = checked_product("positions", {axis_count_, shape.tokens, sizeof(std::int32_t)});
-  bytes_[frequencies] = pairs() * sizeof(float);
-  bytes_[axes] = pairs() * sizeof(std::int32_t);
-}
-
-void Rope::require_scaling() const {
-  const Shape& s = shape_;
-  require(s.scaling == "none" || s.scaling == "linear" || s.scaling == "llama3",
-          "unknown scaling '" + s.scaling + "'; known: none, linear, llama3");
-  require(s.factor >= 1 && s.factor <= 1e6, "factor must be between 1 and a million");
-  require(s.scaling != "none" || s.factor == 1, "factor is for a scaling only");
-  require(s.low_factor > 0 && s.high_factor > s.low_factor && s.high_factor <= 1e6,
-          "low_factor must be above 0 and below high_factor");
-  require(s.trained_tokens > 0 && s.trained_tokens <= tokens_max,
-          "trained_tokens must be between 1 and 2^30");
-}
-
-void Rope::deal_out_pairs() {
-  const std::string& kind = shape_.positions;
-  const bool in_turn = kind == "interleaved-m-rope", in_sections = kind == "m-rope";
-  require(kind == "text" || kind == "vision" || in_sections || in_turn,
-          "unknown positions '" + kind + "'; known: text, m-rope, interleaved-m-rope, vision");
-  require(shape_.sections.empty() || in_sections || in_turn, "sections are for m-rope only");
-  std::vector<std::size_t> sections = shape_.sections;
-  if (kind == "text") sections = {pairs()};
-  if (kind == "vision") {
-    require(pairs() % 2 == 0, "vision positions share the pairs evenly");
-    sections = {pairs() / 2, pairs() / 2};
-  }
-  const bool fits = std::ranges::all_of(sections, [&](std::size_t section) { return section <= pairs(); });
-  require(fits && sections.size() <= kAxesMax && std::reduce(sections.begin(), sections.end()) == pairs(),
-          "sections must add up to the " + std::to_string(pairs()) + " pairs of rotary_dim");
-  axis_count_ = sections.size();
-  if (!in_turn) {
-    for (std::size_t axis = 0; axis < axis_count_; ++axis)
-      axis_of_pair_.insert(axis_of_pair_.end(), sections[axis], static_cast<std::int32_t>(axis));
-    return;
-  }
-  require(axis_count_ == 3, "interleaved-m-rope has three sections");
-  for (std::size_t pair = 0; pair < pairs(); ++pair) axis_of_pair_.push_back(axis_in_turn(pair, sections));
-  for (std::int32_t axis = 0; axis < 3; ++axis)
-    require(std::ranges::count(axis_of_pair_, axis) ==
-                static_cast<std::ptrdiff_t>(sections[static_cast<std::size_t>(axis)]),
-            "sections of height and width are too large to be dealt out in turn");
+  bytes_[frequencies] = shape.pairs() * sizeof(float);
+  bytes_[axes] = shape.pairs() * sizeof(std::int32_t);
 }
 
 std::vector<Rope::Shape> Rope::cases() {
@@ -173,12 +111,12 @@ Comparison Rope::compare(std::span<const std::span<const std::byte>> parts) cons
       const auto say = [&](std::size_t d) {
         return "out[" + std::to_string(t) + "][" + std::to_string(h) + "][" + std::to_string(d) + "]";
       };
-      for (std::size_t d = 2 * pairs(); d < s.head_dim; ++d)
+      for (std::size_t d = 2 * shape_.pairs(); d < s.head_dim; ++d)
         judge.take(got.at({t, h, d}), from.at({t, h, d}), 0, [&] { return say(d); });
-      for (std::size_t pair = 0; pair < pairs(); ++pair) {
+      for (std::size_t pair = 0; pair < shape_.pairs(); ++pair) {
         const auto axis = static_cast<std::size_t>(axis_of_pair_[pair]);
         const std::size_t left = s.interleaved ? 2 * pair : pair;
-        const std::size_t right = s.interleaved ? left + 1 : pair + pairs();
+        const std::size_t right = s.interleaved ? left + 1 : pair + shape_.pairs();
         const double angle = at.at({axis, t}) * frequency(pair);
         const double a = from.at({t, h, left}), b = from.at({t, h, right});
         const double error = (std::abs(a) + std::abs(b)) * (2 * e * angle + 7 * e);
@@ -196,12 +134,12 @@ Comparison Rope::compare(std::span<const std::span<const std::byte>> parts) cons
 }
 
 double Rope::flops() const {
-  return static_cast<double>(shape_.tokens * shape_.heads) * 6 * static_cast<double>(pairs());
+  return static_cast<double>(shape_.tokens * shape_.heads) * 6 * static_cast<double>(shape_.pairs());
 }
 
 /// base^(-i / n), stretched, where n is all pairs, or for vision positions those of an axis.
 double Rope::frequency(std::size_t pair) const {
-  const std::size_t run = shape_.positions == "vision" ? pairs() / 2 : pairs();
+  const std::size_t run = shape_.positions == "vision" ? shape_.pairs() / 2 : shape_.pairs();
   return scaled(std::pow(shape_.base, -static_cast<double>(pair % run) / static_cast<double>(run)));
 }
 
@@ -224,7 +162,7 @@ Status Rope::launch_as(Device& device, Stream stream, std::span<void* const> par
                                    .tokens = static_cast<int>(shape_.tokens),
                                    .heads = static_cast<int>(shape_.heads),
                                    .head_dim = static_cast<int>(shape_.head_dim),
-                                   .pairs = static_cast<int>(pairs()),
+                                   .pairs = static_cast<int>(shape_.pairs()),
                                    .interleaved = shape_.interleaved};
   const Operand operands[] = {{"x", parts[x], bytes_[x], Access::read},
                               {"positions", parts[positions], bytes_[positions], Access::read},
@@ -235,7 +173,7 @@ Status Rope::launch_as(Device& device, Stream stream, std::span<void* const> par
   return device.launch({.kernel = kernel_name,
                         .grid = {static_cast<unsigned>(shape_.tokens)},
                         .block = {RopeBlock<T>::threads_max},
-                        .shared_bytes = 2 * pairs() * sizeof(float),
+                        .shared_bytes = 2 * shape_.pairs() * sizeof(float),
                         .stream = stream,
                         .operands = operands,
                         .arguments = &arguments,

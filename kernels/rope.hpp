@@ -38,6 +38,10 @@ class Rope final : public Kernel {
     std::string scaling = "none";
     double factor = 1, low_factor = 1, high_factor = 4;
     std::size_t trained_tokens = 8192;
+    std::size_t pairs() const { return (rotary_dim == 0 ? head_dim : rotary_dim) / 2; }
+    std::size_t axis_count() const {
+      return positions == "text" ? 1 : positions == "vision" ? 2 : sections.size();
+    }
     static constexpr auto keys() {
       return std::tuple{key("type", &Shape::type),
                         key("tokens", &Shape::tokens),
@@ -64,6 +68,9 @@ class Rope final : public Kernel {
   /// Throws std::invalid_argument, in one line, for a shape that cannot be.
   explicit Rope(const Shape& shape);
 
+  /// The axis that each pair turns by. Throws as the constructor does.
+  static std::vector<std::int32_t> axes_of(const Shape& shape);
+
   /// Shapes for tests: every kind of positions and type at the head sizes that models have them with.
   static std::vector<Shape> cases();
 
@@ -78,10 +85,6 @@ class Rope final : public Kernel {
   double flops() const override;
 
  private:
-  std::size_t pairs() const { return (shape_.rotary_dim == 0 ? shape_.head_dim : shape_.rotary_dim) / 2; }
-  /// Reads the kind of positions. Throws std::invalid_argument.
-  void deal_out_pairs();
-  void require_scaling() const;
   /// By which a pair's position is multiplied.
   double frequency(std::size_t pair) const;
   double scaled(double frequency) const;
@@ -89,8 +92,8 @@ class Rope final : public Kernel {
   Status launch_as(Device& device, Stream stream, std::span<void* const> parts) const;
 
   const Shape shape_;
-  std::size_t axis_count_ = 1;
-  std::vector<std::int32_t> axis_of_pair_;
+  const std::size_t axis_count_;
+  const std::vector<std::int32_t> axis_of_pair_;
   std::array<std::size_t, part_count> bytes_{};
 };
 

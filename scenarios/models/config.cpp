@@ -92,7 +92,7 @@ void read_rope(const ConfigSection& text, Model& model) {
 void require_rope(const ConfigSection& text, const Model& model) {
   if (model.latent.kv_rank != 0) return;
   try {
-    const Rope checked(model.rope);
+    (void)Rope::axes_of(model.rope);
   } catch (const std::invalid_argument& problem) {
     text.fail(text.has("rope_parameters") ? "rope_parameters" : "rope_scaling", problem.what());
   }

@@ -28,4 +28,5 @@ add_fuzzer(scenario harness/scenario/scenario.cpp harness/scenario/table.cpp har
            harness/device/profile.cpp harness/device/status.cpp harness/memory/tag.cpp)
 target_link_libraries(scenario_fuzz PRIVATE Boost::stacktrace_backtrace drought::libbacktrace)
 add_fuzzer(caching_conf allocators/caching_conf.cpp)
-add_fuzzer(config scenarios/models/config.cpp scenarios/models/model.cpp scenarios/models/vision_matrices.cpp)
+add_fuzzer(config scenarios/models/config.cpp scenarios/models/model.cpp scenarios/models/vision_matrices.cpp
+           kernels/rope_shape.cpp kernels/shape.cpp)
