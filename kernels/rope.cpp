@@ -1,5 +1,6 @@
 #include "kernels/rope.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <numbers>

@@ -1,3 +1,4 @@
+// What can be asked of a rotation: its numbers, its scaling, and which pair turns by which position.
 #include <algorithm>
 #include <numeric>
 
