@@ -7,6 +7,7 @@
 // itself); one that cannot must answer a clean OutOfMemory. One that reclaims nothing has nothing left.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 #include <string>

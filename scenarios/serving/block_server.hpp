@@ -174,7 +174,9 @@ class BlockServer {
         ++slot.uses;
         must(device.event_record(slot.last, stream), "cudaEventRecord");
       } catch (...) {
-        // What is queued has no event that others could wait for, so it is waited for here.
+        // What is queued has no event that others could wait for, so it is waited for here; a process may be
+        // killed while it does.
+        slot.broken = true;
         slot.broken = device.stream_synchronize(stream) != Status::success;
         throw;
       }
