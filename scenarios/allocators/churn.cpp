@@ -6,6 +6,7 @@
 
 #include "harness/memory/interfaces.hpp"
 #include "scenarios/device_calls.hpp"
+#include "scenarios/pool_scope.hpp"
 
 namespace drought {
 namespace {
@@ -37,27 +38,6 @@ void verify(Rig& rig, const Held& held) {
                                       "wrote " + std::to_string(held.pattern) + ", read " +
                                           std::to_string(seen[0]) + " and " + std::to_string(seen[1])});
 }
-
-/// Every other request goes to one of the private pools in turn, while this lives.
-class PoolScope {
- public:
-  PoolScope(Pools* pools, std::size_t count, std::size_t request) : pools_(request % 2 ? pools : nullptr) {
-    if (!pools_) return;
-    id_.second = 1 + request / 2 % count;
-    pools_->begin_allocate_to_pool(
-        id_, [](Stream) { return true; }, Pools::Scope::plain);
-  }
-  ~PoolScope() {
-    if (!pools_) return;
-    pools_->end_allocate_to_pool(id_);
-    pools_->release_pool(id_);
-  }
-  PoolScope(const PoolScope&) = delete;
-
- private:
-  Pools* const pools_;
-  PoolId id_;
-};
 
 Pools& pools_of(Rig& rig) {
   if (auto* const pools = dynamic_cast<Pools*>(&rig.allocator())) return *pools;
@@ -127,7 +107,9 @@ void Churn::run(Rig& rig) {
     }
     const std::size_t bytes = draw_size(random, options_.bytes_min, options_.bytes_max);
     const Stream stream = streams[i];
-    const PoolScope scope(pools, options_.pools, i);
+    // Every other request goes to one of the private pools in turn.
+    const bool in_pool = pools && i % 2 != 0;
+    const PoolScope scope(in_pool ? pools : nullptr, {0, in_pool ? 1 + i / 2 % options_.pools : 0});
     Held made{Buffer(rig.memory(), {.bytes = bytes, .stream = stream, .tag = "block"}),
               static_cast<std::uint8_t>(random()), stream};
     must(rig.device().memset(made.buffer.data(), made.pattern, bytes, stream), "cudaMemset");

@@ -5,32 +5,12 @@
 #include "scenarios/device_calls.hpp"
 #include "scenarios/digest.hpp"
 #include "scenarios/models/model_server.hpp"
+#include "scenarios/pool_scope.hpp"
 
 namespace drought {
 namespace {
 
 constexpr std::uint8_t kPoison = 0xFF;  // Every IEEE format reads it as NaN.
-
-/// Directs requests to a private pool of the allocator, if it keeps such, while this lives.
-class PoolScope {
- public:
-  PoolScope(Pools* pools, PoolId id) : pools_(pools), id_(id) {
-    if (!pools_) return;
-    pools_->begin_allocate_to_pool(
-        id_, [](Stream) { return true; }, Pools::Scope::plain);
-  }
-  ~PoolScope() {
-    if (!pools_) return;
-    pools_->end_allocate_to_pool(id_);
-    pools_->release_pool(id_);
-  }
-  PoolScope(const PoolScope&) = delete;
-  PoolScope& operator=(const PoolScope&) = delete;
-
- private:
-  Pools* const pools_;
-  const PoolId id_;
-};
 
 }  // namespace
 
