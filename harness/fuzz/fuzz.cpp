@@ -131,14 +131,11 @@ class Fuzz {
 
   /// Every kind that can strike there, those first that a sweep would.
   std::vector<std::string> faults_at(Site site) const {
-    std::vector<std::string> kinds;
-    const auto add = [&](std::string_view name) {
-      const std::string kind(name);
-      if (strikes_at(catalogues_, kind, site) && std::find(kinds.begin(), kinds.end(), kind) == kinds.end())
-        kinds.push_back(kind);
-    };
-    for (const std::string_view name : default_faults(site)) add(name);
-    for (const FaultEntry& entry : catalogues_.faults) add(entry.name);
+    std::vector<std::string> kinds = kinds_at(catalogues_, "default", site);
+    for (const FaultEntry& entry : catalogues_.faults)
+      if (std::find(kinds.begin(), kinds.end(), entry.name) == kinds.end())
+        for (std::string& kind : kinds_at(catalogues_, std::string(entry.name), site))
+          kinds.push_back(std::move(kind));
     return kinds;
   }
 
