@@ -51,11 +51,11 @@ class DecodeEnd {
   /// Adds the sink, divides, and writes four elements.
   DROUGHT_DEVICE void write(int kv_head, int row, int column, float4 sum, float largest, float total) const {
     const std::size_t head = head_of(kv_head, row);
-    float share = total > 0.0f ? given_.v_scale / total : 0.0f;
+    float share = total > 0.0f ? 1.0f / total : 0.0f;
     if (given_.sinks && total > 0.0f) {
       const float sink = given_.sinks[head % given_.heads] * 1.44269504f, base = fmaxf(largest, sink);
       const float own = exp2_of(largest - base);
-      share = own * given_.v_scale / (total * own + exp2_of(sink - base));
+      share = own / (total * own + exp2_of(sink - base));
     }
     uint2 packed;
     packed.x = pair_of(sum.x * share, sum.y * share, T{});
@@ -78,6 +78,8 @@ class DecodeEnd {
       total += weight * own.y;
       add(sum, *reinterpret_cast<const float4*>(out_of(warp) + row * head_dim + column), weight);
     }
+    // Here, for the pieces may be combined by a launch that knows no scale.
+    sum.x *= given_.v_scale, sum.y *= given_.v_scale, sum.z *= given_.v_scale, sum.w *= given_.v_scale;
     if (work_.piece.slots.count == 1) return write(kv_head, row, column, sum, largest, total);
     const std::size_t place = slot_row(work_.piece.slot, kv_head, row);
     const float share = total > 0.0f ? 1.0f / total : 0.0f;
