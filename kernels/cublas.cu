@@ -24,6 +24,7 @@ struct Cublas {
   decltype(&cublasSetStream_v2) set_stream = nullptr;
   decltype(&cublasSetWorkspace_v2) set_workspace = nullptr;
   decltype(&cublasSetPointerMode_v2) set_pointer_mode = nullptr;
+  decltype(&cublasSetMathMode) set_math_mode = nullptr;
   Gemm* gemm = nullptr;
   cublasHandle_t handle = nullptr;
   std::string why_not;
@@ -49,15 +50,19 @@ Cublas open() {
                      fetch(library, "cublasSetStream_v2", opened.set_stream) &&
                      fetch(library, "cublasSetWorkspace_v2", opened.set_workspace) &&
                      fetch(library, "cublasSetPointerMode_v2", opened.set_pointer_mode) &&
+                     fetch(library, "cublasSetMathMode", opened.set_math_mode) &&
                      fetch(library, "cublasGemmEx", opened.gemm);
   if (!whole) {
     opened.why_not = "the cuBLAS that is here lacks a function of version 11.2 or later";
     return opened;
   }
-  const cublasStatus_t status = opened.create(&opened.handle);
+  cublasStatus_t status = opened.create(&opened.handle);
+  // A product that is split along its depth would else be added up in bf16.
+  if (status == CUBLAS_STATUS_SUCCESS)
+    status = opened.set_math_mode(opened.handle, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION);
   if (status != CUBLAS_STATUS_SUCCESS) {
     opened.handle = nullptr;
-    opened.why_not = "cublasCreate answered " + std::to_string(static_cast<int>(status));
+    opened.why_not = "cuBLAS's handle could not be made: it answered " + std::to_string(static_cast<int>(status));
   }
   return opened;
 }
