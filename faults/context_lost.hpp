@@ -1,9 +1,9 @@
 // The context is lost: a kernel of its own writes to an address that nobody owns, in front of the struck
-// call. The error shows at the next call that synchronises, and then at every call for ever, as an illegal
-// access does on a GPU. Imitates any kernel bug of a neighbour in the same process (cuML's CI: one illegal
-// address, 1,054 failures in 11 files). Survivable by the process that runs the job anew, and by whoever
-// reports the first such error as the last. On a GPU it ends the process's context: such a scenario says
-// `isolate = true`.
+// call. The error shows at the next call that synchronises (on a GPU, which may show it at any call, at the
+// struck one), and then at every call for ever, as an illegal access does. Imitates any kernel bug of a
+// neighbour in the same process (cuML's CI: one illegal address, 1,054 failures in 11 files). Survivable by
+// the process that runs the job anew, and by whoever reports the first such error as the last. On a GPU it
+// ends the process's context: such a scenario says `isolate = true`.
 #pragma once
 
 #include <tuple>
@@ -28,7 +28,7 @@ class ContextLost final : public Fault {
   }
   bool ends_context() const override { return true; }
   void strike(Call&, Scene& scene) override {
-    const CudaTouch touch{.address = 0, .write = true};
+    const CudaTouch touch{.address = 0, .write = true, .waits = true};
     const Operand nowhere{"nowhere", nullptr, 1, Access::write};
     // Refused only where the context is lost already.
     (void)scene.device.launch({.kernel = "fault:context_lost",

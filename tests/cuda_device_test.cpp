@@ -137,6 +137,28 @@ TEST_F(CudaLane, KeepsOrderAcrossStreamsByAnEventAndSaysWhatIsPending) {
   EXPECT_EQ(device_->event_record(Event{12345}, second), Status::invalid_resource_handle);
 }
 
+TEST_F(CudaLane, AnswersOfAnEventAlikeInEveryRunWhereThatIsAskedFor) {
+  std::string why_not;
+  const auto repeatable = make_cuda_device(profile_named("h200"), {.repeatable = true}, why_not);
+  ASSERT_TRUE(repeatable) << why_not;
+  Stream stream;
+  Event event;
+  ASSERT_EQ(repeatable->stream_create(stream), Status::success);
+  ASSERT_EQ(repeatable->event_create(event), Status::success);
+  EXPECT_EQ(repeatable->event_query(event), Status::success) << "nothing was recorded";
+  for (const std::uint64_t cycles : {std::uint64_t{0}, kLongCycles / 10}) {
+    for (int i = 0; i < 5; ++i) {
+      ASSERT_EQ(touch(*repeatable, {.cycles = cycles}, stream), Status::success);
+      ASSERT_EQ(repeatable->event_record(event, stream), Status::success);
+      EXPECT_EQ(repeatable->event_query(event), Status::not_ready);
+      EXPECT_EQ(repeatable->event_query(event), Status::success);
+      ASSERT_EQ(repeatable->event_record(event, stream), Status::success);
+      ASSERT_EQ(repeatable->stream_synchronize(stream), Status::success);
+      EXPECT_EQ(repeatable->event_query(event), Status::success) << "whoever waited knows";
+    }
+  }
+}
+
 TEST_F(CudaLane, WaitsForARunningKernelBeforeItTakesMemoryBack) {
   void* const other = block(4_MiB);
   Stream stream;

@@ -54,6 +54,7 @@ CudaDevice::CudaDevice(const Profile& profile, const DeviceOptions& options, con
     : Device(with_capacity(profile, options.capacity_bytes, gpu_bytes), options.work),
       driver_(driver),
       gpu_bytes_(gpu_bytes),
+      repeatable_(options.repeatable),
       footprint_(this->profile()) {}
 
 CudaDevice::~CudaDevice() {
@@ -117,6 +118,7 @@ Status CudaDevice::do_malloc(void*& out, std::size_t bytes) {
 }
 
 Status CudaDevice::do_free(void* block) {
+  ++waits_;
   const Status status = as_status(cudaFree(block));
   if (status != Status::success) return status;
   footprint_.remove(block);

@@ -24,8 +24,11 @@ Status cuda_touch(const Launch& launch, void* stream) {
   void* arguments[] = {&what};
   const dim3 grid(launch.grid.x, launch.grid.y, launch.grid.z);
   const dim3 block(launch.block.x, launch.block.y, launch.block.z);
-  return static_cast<Status>(cudaLaunchKernel(reinterpret_cast<const void*>(&touch), grid, block, arguments,
-                                              launch.shared_bytes, static_cast<cudaStream_t>(stream)));
+  const auto queue = static_cast<cudaStream_t>(stream);
+  const auto status = static_cast<Status>(cudaLaunchKernel(reinterpret_cast<const void*>(&touch), grid, block,
+                                                           arguments, launch.shared_bytes, queue));
+  if (status == Status::success && what.waits) (void)cudaStreamSynchronize(queue);
+  return status;
 }
 
 }  // namespace drought

@@ -42,6 +42,7 @@ Status CudaDevice::do_stream_destroy(Stream stream) {
 Status CudaDevice::do_stream_synchronize(Stream stream) {
   cudaStream_t queue{};
   if (!find(stream, queue)) return Status::invalid_resource_handle;
+  ++waits_;
   return as_status(cudaStreamSynchronize(queue));
 }
 
@@ -65,7 +66,9 @@ Status CudaDevice::do_event_destroy(Event event) {
   const auto found = events_.find(event.id);
   if (found == events_.end()) return Status::invalid_resource_handle;
   const Status status = as_status(cudaEventDestroy(found->second));
-  if (status == Status::success) events_.erase(found);
+  if (status != Status::success) return status;
+  unasked_.erase(event.id);
+  events_.erase(found);
   return status;
 }
 
@@ -73,21 +76,32 @@ Status CudaDevice::do_event_record(Event event, Stream stream) {
   cudaStream_t queue{};
   cudaEvent_t mark{};
   if (!find(stream, queue) || !find(event, mark)) return Status::invalid_resource_handle;
-  return as_status(cudaEventRecord(mark, queue));
+  const Status status = as_status(cudaEventRecord(mark, queue));
+  if (status == Status::success) unasked_[event.id] = waits_;
+  return status;
 }
 
 Status CudaDevice::do_event_query(Event event) {
   cudaEvent_t mark{};
   if (!find(event, mark)) return Status::invalid_resource_handle;
-  return as_status(cudaEventQuery(mark));
+  const Status now = as_status(cudaEventQuery(mark));
+  if (!repeatable_ || (now != Status::success && now != Status::not_ready)) return now;
+  const auto unasked = unasked_.find(event.id);
+  const bool may_be_pending = unasked != unasked_.end() && unasked->second == waits_;
+  unasked_.erase(event.id);
+  return may_be_pending ? Status::not_ready : as_status(cudaEventSynchronize(mark));
 }
 
 Status CudaDevice::do_event_synchronize(Event event) {
   cudaEvent_t mark{};
   if (!find(event, mark)) return Status::invalid_resource_handle;
+  ++waits_;
   return as_status(cudaEventSynchronize(mark));
 }
 
-Status CudaDevice::do_synchronize() { return as_status(cudaDeviceSynchronize()); }
+Status CudaDevice::do_synchronize() {
+  ++waits_;
+  return as_status(cudaDeviceSynchronize());
+}
 
 }  // namespace drought

@@ -242,6 +242,9 @@ struct DeviceOptions {
   Device::Work work = Device::Work::full;
   std::size_t capacity_bytes = 0;  ///< 0: the profile's. Otherwise total memory is this much.
   std::uint64_t seed = 1;          ///< Host lane: the order in which streams' work retires.
+  /// Cuda lane: event_query() says nothing of how fast this GPU is. An event of which no wait has told is
+  /// not ready when it is first asked for; asked again, it is waited for.
+  bool repeatable = false;
 };
 
 /// The simulated device.

@@ -24,7 +24,8 @@ Rig::RankParts Rig::make_rank(const Scenario& scenario, int rank) {
     profile.host_register_limit_bytes = scenario.device.host_register_limit_bytes;
   const DeviceOptions wanted{.work = device_work_,
                              .capacity_bytes = scenario.device.capacity_bytes,
-                             .seed = Random(options_.seed).split(0xDE1 + static_cast<std::uint64_t>(rank))()};
+                             .seed = Random(options_.seed).split(0xDE1 + static_cast<std::uint64_t>(rank))(),
+                             .repeatable = true};
   RankParts parts;
   if (options_.lane == Lane::host) {
     parts.device = make_host_device(profile, wanted);
