@@ -62,7 +62,7 @@ Cublas open() {
     status = opened.set_math_mode(opened.handle, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION);
   if (status != CUBLAS_STATUS_SUCCESS) {
     opened.handle = nullptr;
-    opened.why_not = "cuBLAS's handle could not be made: it answered " + std::to_string(static_cast<int>(status));
+    opened.why_not = "cuBLAS answered " + std::to_string(static_cast<int>(status)) + " for a handle";
   }
   return opened;
 }

@@ -36,7 +36,8 @@ void write_finding(const Arguments& arguments, FuzzResult& result) {
   std::ofstream out(path);
   out << result.scenario;
   if (!out.flush()) throw UserError(path + ": cannot be written");
-  result.repeat.replace(result.repeat.find("FILE"), 4, path);
+  if (const auto file = result.repeat.find("FILE"); file != std::string::npos)
+    result.repeat.replace(file, 4, path);
 }
 
 int fuzz_all(const Arguments& arguments, const Catalogues& catalogues, const Hire& hire) {

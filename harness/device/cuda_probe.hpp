@@ -15,7 +15,7 @@ struct CudaTouch {
   std::uint64_t cycles = 0;
   bool write = false;
   std::uint8_t value = 0;
-  bool waits = false;  ///< The launch returns when the kernel has ended: what it broke shows at the next call.
+  bool waits = false;  ///< The launch returns when the kernel has ended: the next call shows what it broke.
 };
 
 #if defined(DROUGHT_HAS_CUDA)

@@ -7,6 +7,7 @@
 
 #include "harness/fuzz/draft.hpp"
 #include "harness/sweep/orders.hpp"
+#include "harness/sweep/sweep.hpp"
 
 namespace drought {
 namespace {
@@ -169,24 +170,61 @@ class Fuzz {
     const std::string title = "Drawn and shrunk: " + std::string(name(finding.verdict));
     result_.scenario = toml_of(draft, subject_, title);
     result_.repeat = "drought run FILE" + option_text(options_.lane, options_.seed);
-    if (finding.blows.empty()) return;
-    // As faults of the file where that fails alike; the sweep's questions after the run need the sweep.
-    std::string with_faults = result_.scenario;
-    for (const Blow& blow : finding.blows)
-      with_faults +=
-          "\n[[fault]]\nkind = \"" + blow.fault + "\"\nwhen = { site = \"" + std::string(name(blow.site)) +
-          "\", " + (blow.forever ? "from = 1, call_min = " : "call = ") + std::to_string(blow.call) + " }\n";
-    const Scenario scenario = parse_scenario(with_faults, "drawn", catalogues_);
-    if (run_answer(do_order(run_order(scenario, run_)), scenario, run_).verdict == finding.verdict) {
-      result_.scenario = std::move(with_faults);
-      return;
+    if (finding.blows.empty() || repeats_as_run(finding)) return;
+    for (const Blow& swept : {finding.blows.back(), finding.blows.front()})
+      if (repeats_as_sweep(finding, swept)) return;
+    result_.repeat = draws_again();
+  }
+
+  /// With the blows but `left_out` as faults of the file.
+  std::string with_faults(const Finding& finding, const Blow* left_out) const {
+    std::string text = result_.scenario;
+    for (const Blow& blow : finding.blows) {
+      if (left_out && blow.call == left_out->call) continue;
+      text += "\n[[fault]]\nkind = \"" + blow.fault + "\"\nwhen = { site = \"" +
+              std::string(name(blow.site)) + "\", " +
+              (blow.forever ? "from = 1, call_min = " : "call = ") + std::to_string(blow.call) + " }\n";
     }
-    const Blow& first = finding.blows.front();
-    const std::string second = finding.blows.size() > 1
-                                   ? " --pairs --second " + std::to_string(finding.blows.back().call)
-                                   : " --fault " + first.fault + (first.forever ? " --forever" : " --once");
-    result_.repeat = "drought sweep FILE --all --point " + std::to_string(first.call) + second +
-                     option_text(options_.lane, options_.seed);
+    return text;
+  }
+
+  bool repeats_as_run(const Finding& finding) {
+    std::string text = with_faults(finding, nullptr);
+    const Scenario scenario = parse_scenario(text, "drawn", catalogues_);
+    if (run_answer(do_order(run_order(scenario, run_)), scenario, run_).verdict != finding.verdict)
+      return false;
+    result_.scenario = std::move(text);
+    return true;
+  }
+
+  /// For what only the questions show that a sweep asks after the run.
+  bool repeats_as_sweep(const Finding& finding, const Blow& swept) {
+    std::string text = with_faults(finding, &swept);
+    std::vector<SweepResult> results;
+    sweep_scenarios({parse_scenario(text, "FILE", catalogues_)}, catalogues_,
+                    {.lane = options_.lane,
+                     .seed = options_.seed,
+                     .fault = swept.fault,
+                     .once = !swept.forever,
+                     .forever = swept.forever,
+                     .all = true,
+                     .point = swept.call},
+                    workforce_, nullptr, [&](const SweepResult& result) { results.push_back(result); });
+    for (const SweepFailure& failure : results.front().failures) {
+      if (failure.verdict != finding.verdict) continue;
+      result_.scenario = std::move(text);
+      result_.repeat = failure.repeat;
+      return true;
+    }
+    return false;
+  }
+
+  /// The draws up to this one.
+  std::string draws_again() const {
+    std::string text = "drought fuzz " + result_.workload + " --runs " + std::to_string(options_.runs);
+    if (!options_.faults) text += " --no-faults";
+    for (const auto& [key, value] : options_.set) text += " --set " + key + "=" + value;
+    return text + option_text(options_.lane, options_.seed);
   }
 
   const Catalogues& catalogues_;

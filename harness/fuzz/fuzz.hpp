@@ -34,7 +34,9 @@ struct FuzzResult {
   std::uint64_t attempts = 0;                                       ///< Of shrinking.
   std::size_t steps = 0, processes = 0, switches = 0, strikes = 0;  ///< Of what is left.
   std::string scenario;  ///< The file's text; empty when nothing failed.
-  std::string repeat;    ///< The command, with "FILE" where the file's path belongs.
+  /// The command, with "FILE" where the file's path belongs: a run of it, or a sweep that strikes one of its
+  /// calls, which were seen to fail alike; else the draws again.
+  std::string repeat;
 };
 
 /// Throws UserError for a workload that is not known or draws nothing, and for a wrong option of it.
