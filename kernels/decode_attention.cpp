@@ -21,7 +21,8 @@ constexpr std::array<std::string_view, DecodeAttention::part_count> kPartNames{
 constexpr std::size_t kSmCount = 132;  // Of an H200.
 
 /// Rows that do not fill lines of memory share them with other heads', which one block had better read
-/// together, unless too few units were left to fill a chip without cutting each into many pieces.
+/// together, as it had short rows, unless too few units were left to fill a chip without cutting each into
+/// many pieces.
 constexpr std::size_t kLineBytes = 128, kUnitsToFill = 64;
 
 std::vector<std::size_t> known_dims(const DecodeTypes& wanted) {
@@ -168,7 +169,8 @@ void DecodeAttention::choose_cut() {
   Shape& s = shape_;
   const std::size_t row_bytes = cache_.row_bytes(s.head_dim);
   std::size_t at_most = 1;
-  if (hopper_ != 0 && row_bytes % kLineBytes != 0) at_most = sm90::decode_warps(row_bytes);
+  if (hopper_ != 0 && (!cache_.is_plain || row_bytes % kLineBytes != 0))
+    at_most = sm90::decode_warps(row_bytes);
   for (std::size_t heads = std::min(at_most, s.kv_heads); s.heads_at_once == 0; --heads)
     if (heads == 1 || (s.kv_heads % heads == 0 && s.seqlens.size() * s.kv_heads / heads >= kUnitsToFill))
       s.heads_at_once = heads;
@@ -200,7 +202,7 @@ void DecodeAttention::count_bytes() {
   if (s.sinks) bytes_[sinks] = checked_product("sinks", {s.heads, sizeof(float)});
   const std::size_t row_tiles = s.heads / s.kv_heads / sm90::decode_columns + 1;
   if (hopper_ != 0 && s.splits == 0)
-    bytes_[arrivals] = checked_product("arrivals", {units(), row_tiles, sizeof(unsigned)});
+    bytes_[arrivals] = checked_product("arrivals", {batch, s.kv_heads, row_tiles, sizeof(unsigned)});
   if (s.splits == 0)
     bytes_[schedule] = checked_product("schedule", {2 * (s.parts + 1 + units()), sizeof(std::int32_t)});
 }

@@ -31,7 +31,7 @@ struct DecodeArguments {
   void* out;                         // [batch][heads][value_dim]
   float* split_out;                  // [slot][heads of a unit][value_dim]
   float* split_lse;                  // [slot][heads of a unit], base 2; -infinity without keys.
-  unsigned* arrivals;                // [unit][row tile]: pieces that are done, 0 before and after. Or null.
+  unsigned* arrivals;                // [batch][kv_heads][row tile]: pieces done, 0 before and after. Or null.
   int batch, heads, kv_heads, page_size, table_width;
   int splits, parts, heads_at_once;  // heads_at_once: KV heads of a unit.
   int window;                        // The newest keys that are seen; 0: all.

@@ -63,7 +63,6 @@ void cuda_headers(const Source& source, std::vector<std::string>& complaints) {
 
 // Longer files, each with its reason.
 const std::map<std::string, std::string> kLongFiles{
-    {"kernels/sm90/decode_attention.hpp", "one warp's tile, from its copies to its outputs"},
     {"harness/simt/host_block.cpp", "one block's threads, rendezvous and warps are one state"},
 };
 

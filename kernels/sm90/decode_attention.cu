@@ -8,10 +8,8 @@
 namespace drought::sm90 {
 namespace {
 
-template <typename T, typename Rows, int head_dim, int column_tiles, int stages = 3, int blocks = 2,
-          int hint = 128>
+template <typename Tiling>
 Status run(const drought::DecodeArguments& given, const Launch& launch, cudaStream_t stream) {
-  using Tiling = DecodeTiling<T, Rows, head_dim, column_tiles>;
   static const cudaError_t allowed = cudaFuncSetAttribute(
       decode_attention<Tiling>, cudaFuncAttributeMaxDynamicSharedMemorySize, Tiling::shared_bytes);
   if (allowed != cudaSuccess) return static_cast<Status>(allowed);
@@ -21,11 +19,21 @@ Status run(const drought::DecodeArguments& given, const Launch& launch, cudaStre
   return static_cast<Status>(cudaGetLastError());
 }
 
+/// Rows are brought together where every warp has a head and those of a token fill whole sixteen bytes.
+template <typename T, typename Rows, int head_dim, int column_tiles>
+Status run_feed(const drought::DecodeArguments& given, const Launch& launch, cudaStream_t stream) {
+  using Shared = DecodeTiling<T, Rows, head_dim, column_tiles, true>;
+  if constexpr (!Rows::type.is_plain && column_tiles == 1 && Shared::Rows::brought_bytes % 16 == 0)
+    if (given.heads_at_once == Shared::warps) return run<Shared>(given, launch, stream);
+  return run<DecodeTiling<T, Rows, head_dim, column_tiles, false>>(given, launch, stream);
+}
+
 /// More than eight query heads take two columns of products, and beyond sixteen several blocks.
 template <typename T, typename Rows, int head_dim>
 Status run_columns(const drought::DecodeArguments& given, const Launch& launch, cudaStream_t stream) {
-  return given.heads / given.kv_heads <= decode_columns ? run<T, Rows, head_dim, 1>(given, launch, stream)
-                                                        : run<T, Rows, head_dim, 2>(given, launch, stream);
+  return given.heads / given.kv_heads <= decode_columns
+             ? run_feed<T, Rows, head_dim, 1>(given, launch, stream)
+             : run_feed<T, Rows, head_dim, 2>(given, launch, stream);
 }
 
 /// Runs the first variant that is the wanted one.

@@ -22,6 +22,8 @@ inline constexpr std::size_t decode_shared_bytes_max = 227 * 1024;
 /// Warps of a block, of which each has its own KV head or keys of a shared one. More of them where rows are
 /// short, so that a block may take all heads of a token and leave no memory sector to another.
 constexpr unsigned decode_warps(std::size_t row_bytes) { return row_bytes > 144 ? 4 : 8; }
+/// Of a block, so that two are on a multiprocessor at a time: one ends a piece while another reads.
+inline constexpr int decode_shared_bytes = 113 * 1024 - 256;
 /// Query heads that are columns of one product.
 inline constexpr int decode_columns = 8;
 
@@ -37,7 +39,6 @@ constexpr std::uint64_t decode_variant(std::string_view type, std::string_view c
   return 0;
 }
 
-/// Blocks that run on a multiprocessor at a time: one ends a piece while another reads.
 inline constexpr std::size_t decode_blocks_per_sm = 2;
 
 /// Whether every token's rows begin at 16 bytes, as copies of 16 bytes need.

@@ -1,6 +1,7 @@
 // Rows of K and V of sixteen tokens as they lie in shared memory, and the fragments that tensor cores take of
-// them. The rows of a quantised cache stay what they are in memory; a lane turns the two bytes that it needs
-// into two bf16 numbers, exactly, and the scales are applied to scores and weights instead of to elements.
+// them. The rows of a quantised cache stay what they are in memory; a lane makes numbers of the bytes that it
+// needs, exactly, in as few instructions as there are, for these are what such a cache's decode is bound by:
+// what a number is above its element is taken off the sums, and scales are applied to scores and weights.
 //
 // The tokens are the rows of A = K for the scores and the depth of A = V^T for the output, so that the query
 // heads are columns of both products and a lane's scores, weights and outputs belong to the same two heads.
@@ -79,53 +80,54 @@ DROUGHT_DEVICE std::uint32_t load_16(std::uint32_t address) {
   return bits;
 }
 
-DROUGHT_DEVICE std::uint32_t bf16_difference(std::uint32_t a, std::uint32_t b) {
-  std::uint32_t difference;
-  asm("sub.rn.bf16x2 %0, %1, %2;" : "=r"(difference) : "r"(a), "r"(b));
-  return difference;
+/// Four bytes, of which the first is at two, or at four where `aligned`.
+DROUGHT_DEVICE std::uint32_t load_word(std::uint32_t address, bool aligned) {
+  if (!aligned) return load_16(address) | load_16(address + 2) << 16;
+  std::uint32_t word;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(address) : "memory");
+  return word;
 }
 
-/// Bytes 0 and 1, or 2 and 3, of `bytes` as numbers. 0x43xx is 128 + xx for the seven bits below the sign;
-/// 0x4300 and 0x4380, 128 and 256, are what a byte without and with a sign is above itself.
-DROUGHT_DEVICE std::uint32_t signed_pair(std::uint32_t bytes, bool upper) {
-  const std::uint32_t spread = __byte_perm(bytes, 0x43u, upper ? 0x4342 : 0x4140);
-  return bf16_difference(spread & 0xff7fff7fu, spread & 0xff80ff80u);
+/// The bits of either half that `mask` has, with the others from `rest`: one instruction.
+DROUGHT_DEVICE std::uint32_t masked(std::uint32_t halves, std::uint32_t mask, std::uint32_t rest) {
+  constexpr int and_then_xor = 0x6a;
+  std::uint32_t made;
+  asm("lop3.b32 %0, %1, %2, %3, %4;" : "=r"(made) : "r"(halves), "r"(mask), "r"(rest), "n"(and_then_xor));
+  return made;
 }
 
-/// The lowest four bits of either half, less 8. One instruction, which the compiler makes two of, puts them
-/// into the number 128.
-DROUGHT_DEVICE std::uint32_t nibble_pair(std::uint32_t halves) {
-  constexpr int and_then_or = 0xea;
-  std::uint32_t above;
-  asm("lop3.b32 %0, %1, %2, %3, %4;"
-      : "=r"(above)
-      : "r"(halves), "r"(0x000f000fu), "r"(0x43004300u), "n"(and_then_or));
-  return bf16_difference(above, 0x43084308u);
-}
-
+/// Bytes 0 and 1, or 2 and 3, of `bytes`.
 DROUGHT_DEVICE std::uint32_t fp8_pair(std::uint32_t bytes, bool upper) {
   std::uint32_t halves;
   const auto two = static_cast<std::uint16_t>(upper ? bytes >> 16 : bytes);
   asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(halves) : "h"(two));
-  return bf16_pair(low_of<fp16>(halves), high_of<fp16>(halves));
+  return halves;
 }
 
-/// How the rows of one cache type and length are brought, and where their bytes are.
-template <typename Rows, int head_dim>
+/// How the rows of one cache type and length are brought, those of `heads` together, and where bytes are.
+template <typename Rows, int head_dim, int heads_>
 struct DecodeRows {
+  static constexpr int heads = heads_;
   static constexpr bool is_plain = Rows::type.is_plain;
   static constexpr bool is_nibbles = std::is_same_v<Rows, Q4_0Rows>;
   static constexpr bool is_fp8 = std::is_same_v<Rows, Fp8Rows>;
-  static constexpr bool has_blocks = Rows::type.block == ggml_block;  // Each with a scale before it.
+  static constexpr bool is_levels = !is_plain && !is_nibbles && !is_fp8;  // Signed bytes.
+  static constexpr bool has_blocks = Rows::type.block == ggml_block;      // Each with a scale before it.
+  /// What the products of keys and of values are taken in, of queries of type T.
+  template <typename T>
+  using Key = std::conditional_t<is_levels || is_fp8, fp16, T>;
+  template <typename T>
+  using Value = std::conditional_t<is_fp8, fp16, T>;
   static constexpr int row_bytes = static_cast<int>(Rows::type.row_bytes(head_dim));
+  static constexpr int brought_bytes = heads * row_bytes;
   static constexpr int block_bytes = static_cast<int>(Rows::type.block_bytes);
   /// Copies are of sixteen aligned bytes, a row begins where it may: up to this far into the first.
-  static constexpr int slack = 16 - std::gcd(row_bytes, 16);
-  static constexpr int pieces = (row_bytes + slack + 15) / 16;
+  static constexpr int slack = 16 - std::gcd(brought_bytes, 16);
+  static constexpr int pieces = (brought_bytes + slack + 15) / 16;
   /// An odd number of 16 bytes, so that eight rows lie in different banks.
   static constexpr int pitch = (pieces | 1) * 16;
   static constexpr int tokens_bytes = decode_tokens * pitch;
-  static constexpr int scale_bytes = Rows::type.row_scales ? decode_tokens * 4 : 0;
+  static constexpr int scale_bytes = Rows::type.row_scales ? decode_tokens * heads * 4 : 0;
   /// Weights must be scaled before they multiply V.
   static constexpr bool scales_weights = has_blocks || Rows::type.row_scales;
   static constexpr int weight_sets = has_blocks ? head_dim / ggml_block : 1;
@@ -136,71 +138,100 @@ struct DecodeRows {
     return i / ggml_block * block_bytes + 2 + (is_nibbles ? i % 16 : i % ggml_block);
   }
 
-  /// Two neighbouring levels in the low or the high half of `bytes`.
-  DROUGHT_DEVICE static std::uint32_t levels(std::uint32_t bytes, bool upper) {
-    if constexpr (is_fp8) return fp8_pair(bytes, upper);
-    return signed_pair(bytes, upper);
+  /// Which elements of a query lane c's keys of fragment `step` meet: the first of two, and how far on the
+  /// second is. A lane takes four bytes of a quantised row, which give even and odd elements apart.
+  static constexpr int query_stride = is_levels || is_nibbles ? 2 : 1;
+  DROUGHT_DEVICE static int query_element(int step, int half, int c) {
+    return step * 16 + (is_plain ? c * 2 + half * 8 : c * 4 + half * (3 - query_stride));
+  }
+
+  /// An element is the sum of its parts, which the tensor cores add up: a byte with its sign turned is the
+  /// low bits of the fp16 number 1024, so 1152 too much; a nibble those of the bf16 number 128, so 136 too
+  /// much.
+  static constexpr int key_parts = is_levels || is_nibbles ? 2 : 1;
+  DROUGHT_DEVICE static void key_part(std::uint32_t (&part)[4], const std::uint32_t (&a)[4], int which) {
+    DROUGHT_UNROLL
+    for (int i = 0; i < 4; ++i) part[i] = which == 0 ? a[i] : is_levels ? 0xe480e480u : 0xc308c308u;
   }
 
   /// A = K: `steps` fragments, each 16 elements on, from element 16 * step. Rows begin at `first`.
-  static constexpr int steps = has_blocks ? 2 : 1;
+  static constexpr int steps = is_plain ? 1 : 2;
   DROUGHT_DEVICE static void keys(std::uint32_t (&a)[steps][4], std::uint32_t first, int step, int lane) {
     if constexpr (is_plain) {
       load_matrices<false>(a[0], first + lane % 16 * pitch + step * 32 + lane / 16 * 16);
     } else {
-      const std::uint32_t row = first + lane / 4 * pitch + lane % 4 * 2;
       DROUGHT_UNROLL
-      for (int i = 0; i < 4; ++i) {
-        const std::uint32_t from = row + i % 2 * 8 * pitch;
-        if constexpr (is_nibbles) {
-          const std::uint32_t bytes = load_16(from + at(16 * step) + i / 2 * 8);
-          const std::uint32_t halves = __byte_perm(bytes, 0, 0x4140);
-          a[0][i] = nibble_pair(halves);
-          a[1][i] = nibble_pair(halves >> 4);
-        } else {
+      for (int r = 0; r < 2; ++r) {
+        const std::uint32_t row = first + (lane / 4 + 8 * r) * pitch + lane % 4 * 4;
+        DROUGHT_UNROLL
+        for (int s = 0; s < (is_nibbles ? 1 : steps); ++s) {
+          const int place = at(16 * (step + s));
+          const std::uint32_t word = load_word(row + place, place % 4 == 0);
           DROUGHT_UNROLL
-          for (int s = 0; s < steps; ++s)
-            a[s][i] = levels(load_16(from + at(16 * (step + s)) + i / 2 * 8), false);
+          for (int half = 0; half < 2; ++half) {
+            const std::uint32_t moved = word >> 8 * half;
+            if constexpr (is_fp8) a[s][2 * half + r] = fp8_pair(word, half != 0);
+            if constexpr (is_levels) a[s][2 * half + r] = masked(moved, 0x00ff00ffu, 0x64806480u);
+            if constexpr (is_nibbles) {
+              a[0][2 * half + r] = masked(moved, 0x000f000fu, 0x43004300u);
+              a[1][2 * half + r] = masked(moved >> 4, 0x000f000fu, 0x43004300u);
+            }
+          }
         }
       }
     }
   }
 
-  /// A = V^T, alike. Of a quantised cache, rows g and g + 8 are elements 2 g and 2 g + 1.
+  /// A = V^T, alike, of which value_part() gives the parts.
   DROUGHT_DEVICE static void values(std::uint32_t (&a)[steps][4], std::uint32_t first, int step, int lane) {
     if constexpr (is_plain) {
       load_matrices<true>(a[0], first + (lane / 16 * 8 + lane % 8) * pitch + step * 32 + lane / 8 % 2 * 16);
     } else {
-      const std::uint32_t rows = first + lane % 4 * 2 * pitch + lane / 4 * 2;
+      const int place = at(16 * step);
       DROUGHT_UNROLL
       for (int half = 0; half < 2; ++half) {
-        const std::uint32_t from = rows + half * 8 * pitch;
+        const std::uint32_t row = first + (lane % 4 * 2 + 8 * half) * pitch + place;
+        std::uint32_t both[2];  // The same bytes of two tokens.
         if constexpr (is_nibbles) {
-          const int byte = at(16 * step);
-          const std::uint32_t both = load_16(from + byte) | load_16(from + pitch + byte) << 16;
-          DROUGHT_UNROLL
-          for (int s = 0; s < 2; ++s) {
-            a[s][2 * half] = nibble_pair(both >> 4 * s);
-            a[s][2 * half + 1] = nibble_pair(both >> (8 + 4 * s));
-          }
+          const std::uint32_t own = row + lane / 4 * 2;
+          both[0] = load_16(own) | load_16(own + pitch) << 16;
+          both[1] = both[0] >> 4;
         } else {
-          DROUGHT_UNROLL
-          for (int s = 0; s < steps; ++s) {
-            const int byte = at(16 * (step + s));
-            const std::uint32_t mixed =
-                __byte_perm(load_16(from + byte), load_16(from + pitch + byte), 0x5140);
-            a[s][2 * half] = levels(mixed, false);
-            a[s][2 * half + 1] = levels(mixed, true);
-          }
+          const std::uint32_t own = row + lane / 4 * 4;
+          const std::uint32_t one = load_word(own, place % 4 == 0),
+                              two = load_word(own + pitch, place % 4 == 0);
+          both[0] = __byte_perm(one, two, is_fp8 ? 0x5140 : 0x5410);
+          both[1] = __byte_perm(one, two, is_fp8 ? 0x7362 : 0x7632);
+        }
+        DROUGHT_UNROLL
+        for (int s = 0; s < 2; ++s) {
+          a[s][2 * half] = is_fp8 ? fp8_pair(both[s], false) : both[s];
+          a[s][2 * half + 1] = is_fp8 ? fp8_pair(both[s], true) : both[s] >> 8;
         }
       }
+    }
+  }
+
+  /// A value is the sum of its parts, which the tensor cores add up: 128 and the lowest bits of a byte, less
+  /// 128, or 256 where it has a sign.
+  static constexpr int value_parts = is_levels || is_nibbles ? 2 : 1;
+  DROUGHT_DEVICE static void value_part(std::uint32_t (&part)[4], const std::uint32_t (&a)[4], int which) {
+    DROUGHT_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      part[i] = a[i];
+      if constexpr (is_levels)
+        part[i] =
+            which == 0 ? masked(a[i], 0x007f007fu, 0x43004300u) : masked(a[i], 0x00800080u, 0xc300c300u);
+      if constexpr (is_nibbles) part[i] = which == 0 ? masked(a[i], 0x000f000fu, 0x43004300u) : 0xc308c308u;
     }
   }
 
   /// The element of a value that is row g, or g + 8, of fragment `step`.
   DROUGHT_DEVICE static int element(int step, int lane, bool lower) {
     const int g = lane / 4;
-    return step * 16 + (is_plain ? g + (lower ? 8 : 0) : 2 * g + (lower ? 1 : 0));
+    if constexpr (is_plain) return step * 16 + g + (lower ? 8 : 0);
+    if constexpr (is_nibbles) return step * 16 + 2 * g + (lower ? 1 : 0);
+    return step / 2 * 32 + 4 * g + step % 2 * 2 + (lower ? 1 : 0);
   }
 
   /// The scale of ggml block `block` of the row that begins at `row`.

@@ -228,7 +228,7 @@ struct PrefillConsumer {
                          (piece % 8 ^ at_row % 8) * 16,
                      pairs);
     }
-    publish_to_stores();
+    publish_to_copies();
     meet(1 + Tiling::groups + group, warpgroup_threads);
     if (thread != 0) return;
     Corner at{0, tile.head, tile.out_row + group * 64, tile.out_token};

@@ -34,6 +34,10 @@ class Barrier {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address_), "r"(bytes)
                  : "memory");
   }
+  /// Arrives, counted as one that was to come, when this thread's cp.async copies so far have landed.
+  DROUGHT_DEVICE void arrive_after_copies() const {
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(address_) : "memory");
+  }
   /// Returns once the phase of this parity has ended. A fresh barrier's phase before the first has parity 1.
   DROUGHT_DEVICE void wait(int parity) const {
     asm volatile(
@@ -63,6 +67,13 @@ DROUGHT_DEVICE void load_box(std::uint32_t to, const CUtensorMap& map, Barrier l
       "l"(&map), "r"(landed.address()), "r"(at.x), "r"(at.y), "r"(at.z), "r"(at.w)
       : "memory");
 }
+/// `bytes` and both addresses are multiples of sixteen.
+DROUGHT_DEVICE void load_row(std::uint32_t to, const void* from, int bytes, Barrier landed) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
+      "l"(from), "r"(bytes), "r"(landed.address())
+      : "memory");
+}
 /// What lies outside the tensor is not written.
 DROUGHT_DEVICE void store_box(const CUtensorMap& map, std::uint32_t from, Corner at) {
   asm volatile(
@@ -70,8 +81,8 @@ DROUGHT_DEVICE void store_box(const CUtensorMap& map, std::uint32_t from, Corner
       "r"(from), "r"(at.x), "r"(at.y), "r"(at.z), "r"(at.w)
       : "memory");
 }
-/// Makes this thread's writes to shared memory visible to store_box().
-DROUGHT_DEVICE void publish_to_stores() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+/// Makes what this thread wrote to shared memory come before what copies read and write there later.
+DROUGHT_DEVICE void publish_to_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 /// Until the stores so far have read their shared memory.
 DROUGHT_DEVICE void wait_for_stores_to_read() {
   asm volatile("cp.async.bulk.commit_group;\ncp.async.bulk.wait_group.read 0;" ::: "memory");

@@ -1,0 +1,295 @@
+// How rows of K and V come into shared memory, tiles of sixteen tokens ahead of the products. Where every
+// warp of a block has a KV head of its own and rows are short, whole tokens are brought together by bulk
+// copies: few requests, each of many bytes. Elsewhere a warp brings the rows of its head, in copies of
+// sixteen bytes, and waits for no other. For nvcc alone.
+//
+// Seen on an H200 with nothing else done: bulk copies of 1 KiB read 4.55 TB/s, but 4.27 where rows begin at
+// 16 bytes of 128 in shared memory, as they must for the products' reads to be free of bank conflicts; copies
+// of sixteen bytes 4.41, and in requests of 64 bytes or less far less. A warp asks for a bulk copy in 60 to
+// 100 cycles, so rows of one head would take it longer than the memory.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "kernels/decode_pieces.hpp"
+#include "kernels/sm90/decode_rows.hpp"
+
+namespace drought::sm90 {
+
+/// A power of two's division is a shift.
+struct PageSize {
+  int tokens, shift = -1;  // -1: not a power of two.
+  DROUGHT_DEVICE explicit PageSize(int size) : tokens(size) {
+    if ((size & (size - 1)) == 0) asm("bfind.u32 %0, %1;" : "=r"(shift) : "r"(size));
+  }
+  DROUGHT_DEVICE int page_of(int key) const { return shift >= 0 ? key >> shift : key / tokens; }
+};
+
+/// What the block does in one piece.
+struct DecodeWork {
+  DecodePiece piece;
+  int batch, first_kv_head;
+  int first_row, rows;  // Query heads of each KV head that this block has, from first_row on.
+  int group;            // That share a KV head.
+};
+
+/// The tiles that one warp walks over: every `stride`-th of the piece's, of one KV head.
+struct DecodeWalk {
+  int kv_head, first, stride, count;
+
+  DROUGHT_DEVICE DecodeWalk(const DecodeWork& work, int warp, int warps, int heads_at_once)
+      : kv_head(work.first_kv_head + warp % heads_at_once),
+        first(work.piece.begin / decode_tokens + warp / heads_at_once),
+        stride(warps / heads_at_once) {
+    const int end = (work.piece.end + decode_tokens - 1) / decode_tokens;
+    const bool has_tiles = work.piece.begin < work.piece.end && warp / heads_at_once < stride;
+    count = has_tiles && first < end ? (end - first + stride - 1) / stride : 0;
+  }
+};
+
+/// A tile in shared memory, as one warp sees it: where its head's rows of K begin, of which V's are
+/// tokens_bytes on, and the scales of its rows, of which V's are scale_bytes on.
+struct DecodeTile {
+  int first_key;
+  std::uint32_t rows, scales;
+};
+
+/// Finds the pool's tokens, one for each lane, a tile ahead of their copies.
+class DecodeTokens {
+ public:
+  DROUGHT_DEVICE DecodeTokens(const drought::DecodeArguments& given, const DecodeWork& work,
+                              const DecodeWalk& walk)
+      : walk_(walk),
+        begin_(work.piece.begin),
+        end_(work.piece.end),
+        page_(given.page_size),
+        table_(given.page_table + static_cast<std::size_t>(work.batch) * given.table_width) {}
+
+  DROUGHT_DEVICE int first_key(int i) const { return (walk_.first + i * walk_.stride) * decode_tokens; }
+
+  /// The token of this lane's key in tile `i` of the walk, or -1.
+  DROUGHT_DEVICE int find(int i) const {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int key = first_key(i) + lane % decode_tokens;
+    if (i >= walk_.count || key < begin_ || key >= end_) return -1;
+    const int page = page_.page_of(key);
+    return __ldg(table_ + page) * page_.tokens + (key - page * page_.tokens);
+  }
+
+ private:
+  const DecodeWalk& walk_;
+  const int begin_, end_;
+  const PageSize page_;
+  const std::int32_t* const table_;
+};
+
+DROUGHT_DEVICE const void* row_of(const void* pool, int token, int token_bytes) {
+  return static_cast<const unsigned char*>(pool) +
+         static_cast<std::size_t>(token < 0 ? 0u : static_cast<unsigned>(token)) * token_bytes;
+}
+
+/// Zeros where it is not valid.
+DROUGHT_DEVICE void copy_16(std::uint32_t to, const void* from, bool valid) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0)
+               : "memory");
+}
+DROUGHT_DEVICE void copy_4(std::uint32_t to, const void* from, bool valid) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(valid ? 4 : 0)
+               : "memory");
+}
+
+/// A ring for each warp.
+template <typename Tiling>
+class OwnFeed {
+ public:
+  using Rows = typename Tiling::Rows;
+
+  DROUGHT_DEVICE OwnFeed(const drought::DecodeArguments& given, const DecodeWork& work,
+                         const DecodeWalk& walk, std::uint32_t shared)
+      : given_(given),
+        tokens_(given, work, walk),
+        tiles_(walk.count),
+        kv_head_(walk.kv_head),
+        lane_(static_cast<int>(threadIdx.x) % 32),
+        ring_(shared + threadIdx.x / 32 * Tiling::ring_bytes) {
+    const auto head_bytes = static_cast<std::uint32_t>(walk.kv_head * Rows::row_bytes);
+    skip_ = head_bytes % 16;
+    keys_ = static_cast<const unsigned char*>(given.k) + (head_bytes - skip_);
+    values_ = static_cast<const unsigned char*>(given.v) + (head_bytes - skip_);
+  }
+
+  DROUGHT_DEVICE void begin() {
+    token_ = tokens_.find(0);
+    DROUGHT_UNROLL
+    for (int stage = 0; stage < Tiling::stages - 1; ++stage) {
+      bring(stage, stage);
+      token_ = tokens_.find(stage + 1);
+    }
+  }
+
+  /// Waits for tile `i` and asks for one more.
+  DROUGHT_DEVICE DecodeTile take(int i) {
+    asm volatile("cp.async.wait_group %0;" ::"n"(Tiling::stages - 2) : "memory");
+    __syncwarp();  // This stage is there for all lanes, and all have done with the one before.
+    const int next = i + Tiling::stages - 1;
+    bring(next, stage_ == 0 ? Tiling::stages - 1 : stage_ - 1);
+    token_ = tokens_.find(next + 1);
+    const std::uint32_t at = ring_ + stage_ * Tiling::stage_bytes;
+    return {tokens_.first_key(i), at + skip_, at + 2 * Rows::tokens_bytes};
+  }
+  DROUGHT_DEVICE void give() { stage_ = stage_ + 1 == Tiling::stages ? 0 : stage_ + 1; }
+  DROUGHT_DEVICE void end() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+ private:
+  DROUGHT_DEVICE static void copy(std::uint32_t to, const void* from, bool valid) {
+    if constexpr (!Rows::is_plain) return copy_16(to, from, valid);  // A line would be other heads' too.
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
+                 "r"(valid ? 16 : 0)
+                 : "memory");
+  }
+
+  /// Issues the copies of tile `i`, whose tokens were found last. Zeros where there is no key.
+  DROUGHT_DEVICE void bring(int i, int stage) {
+    if (i < tiles_) {
+      const std::uint32_t to = ring_ + stage * Tiling::stage_bytes;
+      const int token_bytes = given_.kv_heads * Rows::row_bytes;
+      constexpr int copies = decode_tokens * Rows::pieces;
+      DROUGHT_UNROLL
+      for (int first = 0; first < copies; first += 32) {
+        const int at = first + lane_, row = at / Rows::pieces, piece = at % Rows::pieces * 16;
+        const int token = __shfl_sync(~0u, token_, row % decode_tokens);
+        if (copies % 32 != 0 && at >= copies) continue;
+        const std::uint32_t place = to + row * Rows::pitch + piece;
+        copy(place, row_of(keys_ + piece, token, token_bytes), token >= 0);
+        copy(place + Rows::tokens_bytes, row_of(values_ + piece, token, token_bytes), token >= 0);
+      }
+      if constexpr (Rows::scale_bytes != 0) {
+        const float* const scales = lane_ < decode_tokens ? given_.k_scales : given_.v_scales;
+        const void* const from = row_of(scales + kv_head_, token_, given_.kv_heads * 4);
+        copy_4(to + 2 * Rows::tokens_bytes + lane_ * 4, from, token_ >= 0);
+      }
+    }
+    asm volatile("cp.async.commit_group;" ::: "memory");
+  }
+
+  const drought::DecodeArguments& given_;
+  const DecodeTokens tokens_;
+  const int tiles_, kv_head_, lane_;
+  const std::uint32_t ring_;
+  std::uint32_t skip_;  // Bytes from the first copy to the row.
+  const unsigned char *keys_, *values_;
+  int token_ = -1, stage_ = 0;
+};
+
+/// One ring for all warps. A warp more brings the rows, by bulk copies, and runs ahead of the others over the
+/// pieces of the block.
+template <typename Tiling>
+class SharedFeed {
+ public:
+  using Rows = typename Tiling::Rows;
+
+  /// How far a warp is.
+  struct Turn {
+    int stage = 0, parity = 0;
+    DROUGHT_DEVICE void next() {
+      if (++stage < Tiling::stages) return;
+      stage = 0, parity ^= 1;
+    }
+  };
+
+  DROUGHT_DEVICE static void init(std::uint32_t shared) {
+    if (threadIdx.x == 0) {
+      for (int stage = 0; stage < Tiling::stages; ++stage) {
+        full(shared, stage).init(Rows::scale_bytes != 0 ? 1 + 32 : 1);
+        empty(shared, stage).init(Tiling::warps);
+      }
+      publish_barriers();
+    }
+    __syncthreads();
+  }
+
+  DROUGHT_DEVICE SharedFeed(const drought::DecodeArguments& given, const DecodeWork& work,
+                            const DecodeWalk& walk, std::uint32_t shared, Turn& turn)
+      : given_(given),
+        tokens_(given, work, walk),
+        tiles_(walk.count),
+        first_kv_head_(work.first_kv_head),
+        lane_(static_cast<int>(threadIdx.x) % 32),
+        shared_(shared),
+        turn_(turn) {}
+
+  DROUGHT_DEVICE void begin() {}
+  DROUGHT_DEVICE DecodeTile take(int i) {
+    full(shared_, turn_.stage).wait(turn_.parity);
+    const std::uint32_t at = shared_ + turn_.stage * Tiling::stage_bytes;
+    const int warp = static_cast<int>(threadIdx.x) / 32;
+    return {tokens_.first_key(i), at + warp * Rows::row_bytes, at + 2 * Rows::tokens_bytes + warp * 4};
+  }
+  DROUGHT_DEVICE void give() {
+    __syncwarp();
+    if (lane_ == 0) empty(shared_, turn_.stage).arrive();
+    turn_.next();
+  }
+  DROUGHT_DEVICE void end() {}
+
+  /// What the warp does that brings: each tile as soon as all others have done with what was there, K of a
+  /// token by one lane and V by another.
+  DROUGHT_DEVICE void bring_all() {
+    const bool is_value = lane_ >= decode_tokens;
+    const auto* const pool =
+        static_cast<const unsigned char*>(is_value ? given_.v : given_.k) + first_kv_head_ * Rows::row_bytes;
+    const std::uint32_t row = (is_value ? Rows::tokens_bytes : 0) + lane_ % decode_tokens * Rows::pitch;
+    int token = tokens_.find(0);
+    for (int i = 0; i < tiles_; ++i) {
+      const int after = tokens_.find(i + 1);
+      const Barrier landed = full(shared_, turn_.stage);
+      empty(shared_, turn_.stage).wait(turn_.parity ^ 1);
+      const std::uint32_t to = shared_ + turn_.stage * Tiling::stage_bytes;
+      if (token < 0 && is_value) clear(to + row);
+      const unsigned copies = __ballot_sync(~0u, token >= 0);
+      if (lane_ == 0) landed.arrive_expecting(__popc(copies) * Rows::brought_bytes);
+      __syncwarp();
+      if (token >= 0)
+        load_row(to + row, row_of(pool, token, given_.kv_heads * Rows::row_bytes), Rows::brought_bytes,
+                 landed);
+      if constexpr (Rows::scale_bytes != 0) bring_scales(to + 2 * Rows::tokens_bytes, token, landed);
+      token = after;
+      turn_.next();
+    }
+  }
+
+ private:
+  DROUGHT_DEVICE static Barrier full(std::uint32_t shared, int stage) {
+    return Barrier(shared + Tiling::barriers_at + 16 * stage);
+  }
+  DROUGHT_DEVICE static Barrier empty(std::uint32_t shared, int stage) {
+    return Barrier(shared + Tiling::barriers_at + 16 * stage + 8);
+  }
+
+  DROUGHT_DEVICE void bring_scales(std::uint32_t to, int token, Barrier landed) const {
+    const float* const scales = lane_ < decode_tokens ? given_.k_scales : given_.v_scales;
+    const void* const from = row_of(scales + first_kv_head_, token, given_.kv_heads * 4);
+    DROUGHT_UNROLL
+    for (int piece = 0; piece < Rows::heads * 4; piece += 16)
+      copy_16(to + lane_ * Rows::heads * 4 + piece, static_cast<const unsigned char*>(from) + piece,
+              token >= 0);
+    landed.arrive_after_copies();
+  }
+
+  /// The values of a key that is not there must be finite, for its weight is 0.
+  DROUGHT_DEVICE static void clear(std::uint32_t row) {
+    for (int i = 0; i < Rows::pieces; ++i)
+      asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(row + i * 16), "r"(0) : "memory");
+    publish_to_copies();
+  }
+
+  const drought::DecodeArguments& given_;
+  const DecodeTokens tokens_;
+  const int tiles_, first_kv_head_, lane_;
+  const std::uint32_t shared_;
+  Turn& turn_;
+};
+
+}  // namespace drought::sm90

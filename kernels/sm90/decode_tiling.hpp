@@ -1,0 +1,41 @@
+// The sizes of one variant of Hopper's decode attention, and what lies where in a block's shared memory. For
+// nvcc alone.
+#pragma once
+
+#include <algorithm>
+#include <type_traits>
+
+#include "kernels/sm90/decode_bodies.hpp"
+#include "kernels/sm90/decode_feed.hpp"
+#include "kernels/sm90/decode_rows.hpp"
+
+namespace drought::sm90 {
+
+/// `column_tiles` times eight query heads share a KV head. `shares_rows`: every warp has a KV head of its
+/// own, and those of a token are brought together.
+template <typename T_, typename Rows_, int head_dim_, int column_tiles_, bool shares_rows_>
+struct DecodeTiling {
+  using T = T_;
+  static constexpr int head_dim = head_dim_, column_tiles = column_tiles_;
+  static constexpr bool shares_rows = shares_rows_;
+  static constexpr int columns = column_tiles * decode_columns;
+  static constexpr int warps = static_cast<int>(decode_warps(Rows_::type.row_bytes(head_dim)));
+  using Rows = DecodeRows<Rows_, head_dim, shares_rows ? warps : 1>;
+  using Feed = std::conditional_t<shares_rows, SharedFeed<DecodeTiling>, OwnFeed<DecodeTiling>>;
+  static constexpr int threads = (warps + (shares_rows ? 1 : 0)) * 32;
+  static constexpr int depth_tiles = head_dim / 16;
+  static constexpr int stage_bytes = 2 * (Rows::tokens_bytes + Rows::scale_bytes);
+  static constexpr int rings = shares_rows ? 1 : warps;
+  // All but one are on their way: 128 KiB a multiprocessor with the longest rows.
+  static constexpr int stages = shares_rows ? std::min(6, decode_shared_bytes / stage_bytes) : 3;
+  static constexpr int ring_bytes = stages * stage_bytes;
+  // Over rings of their own, once used up: each warp's outputs and its {largest, sum} of every column.
+  static constexpr int sums_at = warps * columns * head_dim * 4;
+  static constexpr int merge_bytes = shares_rows ? 0 : sums_at + warps * columns * 8;
+  static constexpr int rings_bytes = std::max(rings * ring_bytes, merge_bytes);
+  static constexpr int barriers_at = rings_bytes + 16;
+  static constexpr int shared_bytes = barriers_at + 16 * stages;
+  static_assert(stages >= 2 && stage_bytes % 16 == 0 && shared_bytes <= 113 * 1024);
+};
+
+}  // namespace drought::sm90
