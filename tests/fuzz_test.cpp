@@ -200,7 +200,8 @@ TEST(Fuzz, NamesACommandThatStrikesTwoKindsOfFaultAgain) {
   const TestCatalogues known({entry});
   const Catalogues catalogues = known.catalogues();
   Myself myself(order_doer(catalogues));
-  const FuzzResult found = fuzz("miscomputes_in_a_pinch", catalogues, {.seed = test_seed(), .runs = 5000}, myself);
+  const FuzzResult found =
+      fuzz("miscomputes_in_a_pinch", catalogues, {.seed = test_seed(), .runs = 5000}, myself);
   EXPECT_EQ(found.verdict, Verdict::failed) << found.message;
   EXPECT_EQ(found.strikes, 2u);
   std::smatch words;

@@ -170,7 +170,7 @@ class CudaDevice final : public Device {
   std::uint64_t host_offset_ = std::uint64_t{1} << 60;  ///< Of the next of either.
   std::unordered_map<std::uint64_t, cudaStream_t> streams_;
   std::unordered_map<std::uint64_t, cudaEvent_t> events_;
-  std::uint64_t waits_ = 0;                                  ///< Calls that waited for the GPU's work.
+  std::uint64_t waits_ = 0;                                   ///< Calls that waited for the GPU's work.
   std::unordered_map<std::uint64_t, std::uint64_t> unasked_;  ///< By event: the waits before its record.
   std::unordered_map<std::uint64_t, cudaGraph_t> graphs_;
   std::unordered_map<std::uint64_t, cudaGraphExec_t> graph_instances_;

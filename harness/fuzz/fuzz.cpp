@@ -182,8 +182,8 @@ class Fuzz {
     for (const Blow& blow : finding.blows) {
       if (left_out && blow.call == left_out->call) continue;
       text += "\n[[fault]]\nkind = \"" + blow.fault + "\"\nwhen = { site = \"" +
-              std::string(name(blow.site)) + "\", " +
-              (blow.forever ? "from = 1, call_min = " : "call = ") + std::to_string(blow.call) + " }\n";
+              std::string(name(blow.site)) + "\", " + (blow.forever ? "from = 1, call_min = " : "call = ") +
+              std::to_string(blow.call) + " }\n";
     }
     return text;
   }

@@ -19,8 +19,8 @@ MUSTS = (
     (r"decode/bf16/B1/N8192", PEER, 1.2),
     (r"decode/bf16/B64/N8192/page16", "decode/bf16/B64/N8192", 0.97),
     (r"decode/bf16/B1/N8192/page16", "decode/bf16/B1/N8192", 0.97),
-    (r"decode/q8_0/B64/N8192", "decode/bf16/B64/N8192", 1 / 0.62),
-    (r"decode/q4_0/B64/N8192", "decode/bf16/B64/N8192", 1 / 0.45),
+    (r"decode/q8_0/B64/N8192", "decode/bf16/B64/N8192/page16", 1 / 0.62),
+    (r"decode/q4_0/B64/N8192", "decode/bf16/B64/N8192/page16", 1 / 0.45),
     (r"vision/hopper/D80/full/64", "fa2-varlen", 2.0),
     (r"vision/hopper/D(72|80)/full/(1024|4096|16384)", PEER, 1.0),
 )
