@@ -40,7 +40,8 @@ class PrefillAttention final : public Kernel {
     double softcap = 0;  ///< Scores become softcap * tanh(score / softcap); 0: they stay.
     bool sinks = false;  ///< One more score for each head, which takes weight and gives no value.
     /// Which body runs on a GPU: "hopper", "portable", or "best", the first of them that the shape and the
-    /// chip allow. Simulated threads run the portable one.
+    /// chip allow. Simulated threads run the portable one. A NaN or an infinity among the values reaches the
+    /// rows that see its key and no other; with "hopper" it may reach all rows of the tiles that it is in.
     std::string body = "best";
     static constexpr auto keys() {
       return std::tuple{key("type", &Shape::type),

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/fault/site.hpp"
+#include "harness/device/site.hpp"
 #include "harness/memory/tag.hpp"
 
 namespace drought {

@@ -13,11 +13,11 @@
 #include <string>
 #include <string_view>
 
+#include "harness/device/call.hpp"
 #include "harness/device/launch.hpp"
 #include "harness/device/profile.hpp"
 #include "harness/device/recording.hpp"
 #include "harness/device/status.hpp"
-#include "harness/fault/call.hpp"
 
 namespace drought {
 

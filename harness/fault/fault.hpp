@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "harness/fault/call.hpp"
+#include "harness/device/call.hpp"
 #include "harness/sched/random.hpp"
 
 namespace drought {

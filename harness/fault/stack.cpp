@@ -7,7 +7,7 @@
 #include <boost/stacktrace/safe_dump_to.hpp>
 #include <mutex>
 
-#include "harness/fault/site.hpp"
+#include "harness/device/site.hpp"
 
 namespace drought {
 namespace {

@@ -25,7 +25,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "harness/fault/call.hpp"
+#include "harness/device/call.hpp"
 #include "harness/fault/stack.hpp"
 #include "harness/scenario/key.hpp"
 #include "harness/sched/random.hpp"

@@ -13,8 +13,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "harness/device/call.hpp"
 #include "harness/device/launch.hpp"
-#include "harness/fault/call.hpp"
 
 namespace drought {
 

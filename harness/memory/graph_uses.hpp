@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "harness/fault/call.hpp"
+#include "harness/device/call.hpp"
 
 namespace drought {
 

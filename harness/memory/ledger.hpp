@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "harness/check/record.hpp"
-#include "harness/fault/call.hpp"
+#include "harness/device/call.hpp"
 #include "harness/memory/access_order.hpp"
 #include "harness/memory/graph_uses.hpp"
 #include "harness/memory/interfaces.hpp"

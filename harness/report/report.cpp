@@ -8,7 +8,7 @@
 #include <ostream>
 
 #include "harness/memory/bytes.hpp"
-#include "harness/report/result_json.hpp"
+#include "harness/scenario/result_json.hpp"
 
 namespace drought {
 namespace {

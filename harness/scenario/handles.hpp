@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <string>
 
-#include "harness/fault/call.hpp"
+#include "harness/device/call.hpp"
 
 namespace drought {
 

@@ -3,7 +3,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "harness/report/result_json.hpp"
+#include "harness/scenario/result_json.hpp"
 #include "harness/simt/needs_library.hpp"
 #include "harness/work/crew.hpp"
 

@@ -23,7 +23,7 @@ add_fuzzer(nsight ${trace_file} harness/trace/nsight.cpp)
 target_link_libraries(nsight_fuzz PRIVATE SQLite::SQLite3)
 add_fuzzer(scenario harness/scenario/scenario.cpp harness/scenario/table.cpp harness/scenario/toml.cpp
            harness/fault/plan.cpp harness/fault/reach.cpp harness/fault/stack.cpp harness/fault/trigger.cpp
-           harness/fault/site.cpp harness/device/device.cpp harness/device/device_memory.cpp harness/device/device_graphs.cpp
+           harness/device/site.cpp harness/device/device.cpp harness/device/device_memory.cpp harness/device/device_graphs.cpp
            harness/device/recording.cpp
            harness/device/profile.cpp harness/device/status.cpp harness/memory/tag.cpp)
 target_link_libraries(scenario_fuzz PRIVATE Boost::stacktrace_backtrace drought::libbacktrace)

@@ -1,4 +1,4 @@
-#include "harness/report/result_json.hpp"
+#include "harness/scenario/result_json.hpp"
 
 #include <nlohmann/json.hpp>
 

@@ -9,8 +9,8 @@
 #include <string_view>
 
 #include "harness/device/launch.hpp"
+#include "harness/device/site.hpp"
 #include "harness/device/status.hpp"
-#include "harness/fault/site.hpp"
 #include "harness/memory/resource.hpp"
 
 namespace drought {

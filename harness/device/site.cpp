@@ -1,4 +1,4 @@
-#include "harness/fault/site.hpp"
+#include "harness/device/site.hpp"
 
 #include <array>
 #include <stdexcept>
