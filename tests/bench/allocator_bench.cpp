@@ -34,7 +34,9 @@ void arm_ten(Rig& rig, std::string_view resource) {
     when.site = "allocate";
     when.resource = resource;
     auto fault = find_entry(rig.catalogues().faults, "out_of_memory")->make(Table("bench", {}));
-    rig.plan().arm({"out_of_memory", std::move(fault), Trigger(when)});
+    ArmedFault armed{"out_of_memory", std::move(fault), Trigger(when)};
+    armed.required = false;
+    rig.plan().arm(std::move(armed));
   }
 }
 
