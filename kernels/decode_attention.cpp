@@ -163,6 +163,9 @@ void DecodeAttention::count_pages() {
   require(pages_ >= pages_used_, std::to_string(pages_) + " pages do not hold the sequences, which fill " +
                                      std::to_string(pages_used_));
   require(pages_ <= tokens_max, "pages are more than 2^30");
+  if (pages_ * shape_.page_size <= sm90::decode_pool_tokens_max) return;
+  require(shape_.body != "hopper", "the hopper body takes a pool of less than 2^31 tokens");
+  hopper_ = 0;
 }
 
 void DecodeAttention::choose_cut() {

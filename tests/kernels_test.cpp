@@ -148,6 +148,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadShape{"prefill_attention", "type = 'fp64'", "unknown type 'fp64'; known: fp32, bf16, fp16"},
         BadShape{"prefill_attention", "queries = 0", "batch and queries must not be 0"},
         BadShape{"prefill_attention", "prefix = 2000000000", "more than 2^30 tokens"},
+        BadShape{"decode_attention", "page_size = 1073741824\npages = 2\nbody = 'hopper'\nhead_dim = 128",
+                 "a pool of less than 2^31 tokens"},
         BadShape{"prefill_attention", "batch = 65535\nheads = 65535\nprefix = 1000000000\nkv_heads = 65535",
                  "is larger than any memory"},
         BadShape{"prefill_attention", "head = 4", "shape.toml:1:1"},

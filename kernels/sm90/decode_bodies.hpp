@@ -16,14 +16,16 @@ struct DecodeArguments {
   std::uint64_t variant;  ///< decode_variant()'s.
 };
 
-/// Threads and dynamic shared memory of the largest variant.
-inline constexpr unsigned decode_threads_max = 256;
+/// Threads and dynamic shared memory of the largest variant: eight warps, and one that brings.
+inline constexpr unsigned decode_threads_max = 9 * 32;
 inline constexpr std::size_t decode_shared_bytes_max = 227 * 1024;
 /// Warps of a block, of which each has its own KV head or keys of a shared one. More of them where rows are
 /// short, so that a block may take all heads of a token and leave no memory sector to another.
 constexpr unsigned decode_warps(std::size_t row_bytes) { return row_bytes > 144 ? 4 : 8; }
 /// Of a block, so that two are on a multiprocessor at a time: one ends a piece while another reads.
 inline constexpr int decode_shared_bytes = 113 * 1024 - 256;
+/// What a warp numbers a pool's tokens by is an int.
+inline constexpr std::size_t decode_pool_tokens_max = 0x7fffffff;
 /// Query heads that are columns of one product.
 inline constexpr int decode_columns = 8;
 
