@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "kernels/sm90/bodies.hpp"
+#include "kernels/sm90/tensor_map.hpp"
 
 namespace drought::sm90 {
 namespace {
@@ -15,19 +16,6 @@ namespace {
 // L2 that an H100 and an H200 have.
 constexpr std::size_t kL2Bytes = 32 << 20;
 
-using EncodeTiled = decltype(&::cuTensorMapEncodeTiled);
-
-EncodeTiled encode_tiled() {
-  static const EncodeTiled found = [] {
-    void* entry = nullptr;
-    cudaDriverEntryPointQueryResult result{};
-    const cudaError_t error =
-        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000, cudaEnableDefault, &result);
-    return error == cudaSuccess ? reinterpret_cast<EncodeTiled>(entry) : nullptr;
-  }();
-  return found;
-}
-
 struct Tensor {
   const void* data;
   int columns, heads, tokens, longest;
@@ -35,19 +23,17 @@ struct Tensor {
 
 /// Boxes of 64 columns of one head, `box_tokens` rows; see corner_of().
 bool describe(CUtensorMap& map, const Tensor& tensor, int box_tokens) {
-  const auto heads = static_cast<cuuint64_t>(tensor.heads), longest = static_cast<cuuint64_t>(tensor.longest);
-  const cuuint64_t head = static_cast<cuuint64_t>(tensor.columns) * sizeof(bf16), row = head * heads;
-  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(tensor.columns), heads, longest,
-                              static_cast<cuuint64_t>(tensor.tokens) + 1};
-  const cuuint64_t strides[] = {head, row, row};
-  const cuuint32_t box[] = {64, 1, static_cast<cuuint32_t>(box_tokens), 1};
-  const cuuint32_t steps[] = {1, 1, 1, 1};
+  const auto heads = static_cast<std::uint64_t>(tensor.heads),
+             longest = static_cast<std::uint64_t>(tensor.longest);
+  const std::uint64_t head = static_cast<std::uint64_t>(tensor.columns) * sizeof(bf16), row = head * heads;
   // Nothing is read before the tensor: the two coordinates of a row add up to one of its rows.
-  void* const base = reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(tensor.data) - longest * row);
-  return encode_tiled()(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, base, sizes, strides, box, steps,
-                        CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                        CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                        CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+  const std::uintptr_t base = reinterpret_cast<std::uintptr_t>(tensor.data) - longest * row;
+  return encode(map, base,
+                {{static_cast<std::uint64_t>(tensor.columns), heads, longest,
+                  static_cast<std::uint64_t>(tensor.tokens) + 1},
+                 {head, row, row},
+                 {64, 1, static_cast<std::uint32_t>(box_tokens), 1}},
+                CU_TENSOR_MAP_L2_PROMOTION_L2_256B);
 }
 
 int sm_count() {
@@ -79,7 +65,7 @@ PrefillGrid grid_of(const PrefillArguments& given) {
                    .softcap_log2 = of.softcap_log2,
                    .sinks = of.sinks};
   grid.tiles = grid.row_blocks * grid.heads_in_all;
-  const bool alike = Tiling::sight == Sight::all && !of.cu_seqlens_q;
+  const bool alike = Tiling::sight == Sight::all && (!of.cu_seqlens_q || Tiling::is_short);
   grid.next_tile = alike ? nullptr : given.next_tile;
   const std::size_t kv_bytes =
       static_cast<std::size_t>(of.keys) * (given.head_dim + given.value_dim) * sizeof(bf16);
@@ -98,22 +84,14 @@ Status run(const PrefillArguments& given, cudaStream_t stream) {
   const Tensor v{of.v, given.value_dim, of.kv_heads, given.total_keys, of.keys};
   const Tensor out{of.out, given.value_dim, of.heads, given.total_queries, of.queries};
   PrefillMaps maps;
-  if (!encode_tiled() || !describe(maps.q, q, Tiling::rows) || !describe(maps.k, k, Tiling::keys) ||
+  if (!describe(maps.q, q, Tiling::rows) || !describe(maps.k, k, Tiling::keys) ||
       !describe(maps.v, v, Tiling::keys) || !describe(maps.out, out, 64))
     return Status::invalid_value;
-  constexpr bool is_short = Tiling::rows == 64;
-  const auto kernel = [] {
-    if constexpr (is_short)
-      return short_attention<Tiling>;
-    else
-      return prefill_attention<Tiling>;
-  }();
-  static const cudaError_t allowed =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tiling::shared_bytes);
+  static const cudaError_t allowed = cudaFuncSetAttribute(
+      prefill_attention<Tiling>, cudaFuncAttributeMaxDynamicSharedMemorySize, Tiling::shared_bytes);
   if (allowed != cudaSuccess) return static_cast<Status>(allowed);
-  const int blocks = is_short ? grid.tiles : std::min(sm_count(), grid.tiles);
-  const int threads = is_short ? warpgroup_threads : Tiling::threads;
-  kernel<<<blocks, threads, Tiling::shared_bytes, stream>>>(maps, grid);
+  const int blocks = std::min(Tiling::blocks_per_sm * sm_count(), grid.tiles);
+  prefill_attention<Tiling><<<blocks, Tiling::threads, Tiling::shared_bytes, stream>>>(maps, grid);
   return static_cast<Status>(cudaGetLastError());
 }
 
@@ -136,7 +114,7 @@ Sight sight_of(const drought::PrefillArguments<bf16>& of) {
 /// Sequences of one tile.
 template <int head_dim>
 Status run_short(const PrefillArguments& given, cudaStream_t stream) {
-  return run<PrefillTiling<head_dim, head_dim, 64, 64, 1, Sight::all>>(given, stream);
+  return run<PrefillTiling<head_dim, head_dim, 64, 64, 2, Sight::all>>(given, stream);
 }
 
 }  // namespace

@@ -3,8 +3,8 @@
 // tensor cores, so that one's softmax hides behind another's products, and inside each the scores of one
 // tile are multiplied while the values of the tile before are. Blocks are persistent; where tiles differ in
 // work they are drawn from a counter, the longest first, from as many heads at a time as fit the L2 cache.
-// Sequences that are one tile go without all that: a block each, one warpgroup, many blocks at a time. For
-// nvcc alone.
+// Sequences that are one tile are bound by memory: two blocks a multiprocessor, of which each brings a tile
+// while one warpgroup computes another and a third is stored. For nvcc alone.
 #pragma once
 
 #include <cuda.h>
@@ -30,6 +30,7 @@ struct PrefillConsumer {
   const int group;   // From 0.
   const int thread;  // Of the warpgroup.
   int used = 0;      // Tiles of K and V multiplied by V.
+  int stored = -1;   // The stage that an output is being stored from.
   float scores[score_count], out[out_count];
   std::uint32_t weights[score_count / 2];
   float largest[2], sum[2], rescale[2];
@@ -76,6 +77,7 @@ struct PrefillConsumer {
     int j = tile.end_keys - 1;
     memory.keys_full(used % Tiling::stages).wait(used / Tiling::stages & 1);
     multiply_keys(queries, used % Tiling::stages);
+    if (Tiling::query_stages > 1) give_back();
     multiplies_end<0>(scores);
     if (thread == 0) memory.keys_empty(used % Tiling::stages).arrive();
     weigh<true>(own, tile.keys, j);
@@ -235,20 +237,30 @@ struct PrefillConsumer {
     DROUGHT_UNROLL
     for (int chunk = 0; chunk < Tiling::value_chunks; ++chunk, at.x += 64)
       store_box(maps.out, queries + chunk * Tiling::query_chunk_bytes + group * 64 * swizzle_bytes, at);
+    stores_issued();
+    stored = stage;
+    if (Tiling::query_stages == 1) give_back();
+  }
+
+  /// Lets the queries come that follow where the last output was stored from. Where there is room for others,
+  /// that is waited for when the next tile is under way.
+  DROUGHT_DEVICE void give_back() {
+    if (thread != 0 || stored < 0) return;
     wait_for_stores_to_read();
-    memory.queries_empty(stage).arrive();
+    memory.queries_empty(stored).arrive();
+    stored = -1;
   }
 };
 
 template <typename Tiling>
-__global__ void __launch_bounds__(Tiling::threads, 1)
+__global__ void __launch_bounds__(Tiling::threads, Tiling::blocks_per_sm)
     prefill_attention(const __grid_constant__ PrefillMaps maps, const PrefillGrid grid) {
   extern __shared__ __align__(1024) unsigned char shared[];
   const PrefillBlockMemory<Tiling> memory(shared);
   if (threadIdx.x == 0) memory.init();
   __syncthreads();
   constexpr int producer_registers = Tiling::groups == 3 ? 32 : 40;
-  constexpr int consumer_registers = Tiling::groups == 3 ? 160 : 232;
+  constexpr int consumer_registers = Tiling::groups == 3 ? 160 : Tiling::is_short ? 216 : 232;
   if (threadIdx.x < warpgroup_threads) {
     shrink_to<producer_registers>();
     if (threadIdx.x == 0) PrefillProducer<Tiling>{maps, grid, memory}.run();
@@ -258,26 +270,6 @@ __global__ void __launch_bounds__(Tiling::threads, 1)
     PrefillConsumer<Tiling>{maps, grid, memory, thread / warpgroup_threads - 1, thread % warpgroup_threads}
         .run();
   }
-}
-
-/// A block for each tile, one warpgroup that brings what it needs and computes; for sequences of one tile.
-template <typename Tiling>
-__global__ void __launch_bounds__(warpgroup_threads, Tiling::head_dim > 80 ? 3 : 4)
-    short_attention(const __grid_constant__ PrefillMaps maps, const PrefillGrid grid) {
-  extern __shared__ __align__(1024) unsigned char shared[];
-  const PrefillBlockMemory<Tiling> memory(shared);
-  const PrefillTile<Tiling> tile(grid, static_cast<int>(blockIdx.x));
-  if (!tile.exists()) return;
-  const int thread = static_cast<int>(threadIdx.x);
-  if (thread == 0) {
-    memory.init();
-    PrefillProducer<Tiling> producer{maps, grid, memory};
-    producer.announce(tile, 0);
-    producer.bring(tile, 0);
-  }
-  __syncthreads();
-  PrefillConsumer<Tiling>{maps, grid, memory, 0, thread}.attend(memory.notices[0], 0);
-  if (thread == 0) wait_for_stores();
 }
 
 }  // namespace drought::sm90

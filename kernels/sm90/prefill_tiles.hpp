@@ -22,8 +22,10 @@ struct PrefillTiling {
   static constexpr Sight sight = sight_;
   static constexpr int groups = rows / 64;  // Warpgroups that compute.
   static constexpr int key_chunks = (head_dim + 63) / 64, value_chunks = (value_dim + 63) / 64;
-  static constexpr int stages = rows == 64 ? 1 : 2, query_stages = query_stages_;
+  static constexpr int stages = 2, query_stages = query_stages_;
   static constexpr int threads = warpgroup_threads * (groups + 1);
+  static constexpr bool is_short = rows == 64;
+  static constexpr int blocks_per_sm = is_short ? 2 : 1;
   static constexpr int key_chunk_bytes = keys * swizzle_bytes, query_chunk_bytes = rows * swizzle_bytes;
   static constexpr int query_bytes = key_chunks * query_chunk_bytes;
   static constexpr int key_bytes = key_chunks * key_chunk_bytes, value_bytes = value_chunks * key_chunk_bytes;

@@ -30,6 +30,17 @@ class Barrier {
   DROUGHT_DEVICE void arrive() const {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address_) : "memory");
   }
+  /// Whether this arrival was the last of its phase.
+  DROUGHT_DEVICE bool arrive_as_last() const {
+    std::uint32_t missing;
+    asm volatile(
+        "{\n.reg .b64 before;\nmbarrier.arrive.shared::cta.b64 before, [%1];\n"
+        "mbarrier.pending_count.b64 %0, before;\n}\n"
+        : "=r"(missing)
+        : "r"(address_)
+        : "memory");
+    return missing == 1;
+  }
   DROUGHT_DEVICE void arrive_expecting(int bytes) const {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address_), "r"(bytes)
                  : "memory");
@@ -51,6 +62,16 @@ class Barrier {
  private:
   std::uint32_t address_;
 };
+
+/// atomicInc, which what this thread wrote or knows of comes before and what it reads later comes after.
+DROUGHT_DEVICE unsigned count_in_order(unsigned* counter, unsigned wraps_at) {
+  unsigned before;
+  asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;"
+               : "=r"(before)
+               : "l"(counter), "r"(wraps_at)
+               : "memory");
+  return before;
+}
 
 DROUGHT_DEVICE void publish_barriers() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 
@@ -83,9 +104,11 @@ DROUGHT_DEVICE void store_box(const CUtensorMap& map, std::uint32_t from, Corner
 }
 /// Makes what this thread wrote to shared memory come before what copies read and write there later.
 DROUGHT_DEVICE void publish_to_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-/// Until the stores so far have read their shared memory.
+/// The thread's stores so far are what it waits for.
+DROUGHT_DEVICE void stores_issued() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+/// Until they have read their shared memory.
 DROUGHT_DEVICE void wait_for_stores_to_read() {
-  asm volatile("cp.async.bulk.commit_group;\ncp.async.bulk.wait_group.read 0;" ::: "memory");
+  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
 }
 DROUGHT_DEVICE void wait_for_stores() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
 
