@@ -280,7 +280,8 @@ Status DecodeAttention::launch(Device& device, Stream stream, std::span<void* co
   const bool has_hopper = device.profile().shared_bytes_max >= sm90::decode_shared_bytes_max;
   const bool is_hopper = hopper_ != 0 && (has_hopper || shape_.body == "hopper");
   const bool combines = is_hopper && shape_.splits == 0;
-  const sm90::DecodeArguments arguments{arguments_for(parts), hopper_};
+  const sm90::DecodeArguments arguments{arguments_for(parts), hopper_,
+                                        static_cast<int>(pages_ * shape_.page_size)};
   const DecodeTypes types{shape_.type, shape_.cache, shape_.head_dim, shape_.value_dim};
   const std::vector<Operand> operands = operands_of(parts, combines ? Pass::both : Pass::split);
   Launch first{.kernel = kernel_name, .stream = stream, .operands = operands};

@@ -82,6 +82,26 @@ TEST_F(HopperDecode, AgreesWithTheOracleHoweverWarpsShareTheHeads) {
       }
 }
 
+// Pages that hold whole tiles, parts of them, neither, or more than a sequence; and rows of a token that lie
+// one after the other in the pool, or with other heads' between them.
+TEST_F(HopperDecode, AgreesWithTheOracleHoweverLongPagesAre) {
+  for (const char* const cache : {"bf16", "fp8_e4m3", "int8", "q8_0", "q4_0"})
+    for (const std::size_t page_size : {2, 4, 8, 24, 48, 4096})
+      for (const std::size_t head_dim : {64, 128}) {
+        const bool has_others = page_size % 16 == 8;
+        expect_right({.cache = cache,
+                      .seqlens = {700, 131, 47},
+                      .page_size = page_size,
+                      .splits = page_size == 48 ? 1u : 0u,
+                      .parts = 7,
+                      .heads_at_once = sm90::decode_warps(kv_type_named(cache).row_bytes(head_dim)),
+                      .heads = has_others ? 64u : 32u,
+                      .kv_heads = has_others ? 16u : 8u,
+                      .head_dim = head_dim,
+                      .window = page_size == 4 ? 99u : 0u});
+      }
+}
+
 TEST_F(HopperDecode, AgreesWithTheOracleOverLongSequencesInManyPieces) {
   for (const char* const cache : {"bf16", "q4_0"})
     for (const std::size_t splits : {0, 64})
@@ -91,6 +111,8 @@ TEST_F(HopperDecode, AgreesWithTheOracleOverLongSequencesInManyPieces) {
                     .heads = 8,
                     .kv_heads = 2,
                     .head_dim = 128});
+  expect_right(
+      {.cache = "q8_0", .seqlens = {20000, 1}, .splits = 0, .heads = 8, .kv_heads = 8, .head_dim = 128});
 }
 
 }  // namespace

@@ -4,34 +4,60 @@
 #include <cstring>
 
 #include "kernels/sm90/decode_combine.hpp"
+#include "kernels/sm90/tensor_map.hpp"
 
 namespace drought::sm90 {
 namespace {
 
 template <typename Tiling>
-Status run(const drought::DecodeArguments& given, const Launch& launch, cudaStream_t stream) {
+bool describe(DecodeNoMaps&, const DecodeArguments&) {
+  return true;
+}
+/// Boxes of one head's rows of sixteen tokens, in chunks of 64 elements.
+template <typename Tiling>
+bool describe(DecodeMaps& maps, const DecodeArguments& given) {
+  constexpr std::uint64_t chunks = Tiling::head_dim / 64, row = Tiling::Rows::row_bytes;
+  const auto kv_heads = static_cast<std::uint64_t>(given.of.kv_heads);
+  const auto tokens = static_cast<std::uint64_t>(given.pool_tokens);
+  const TensorShape shape{
+      {64, tokens, chunks, kv_heads}, {row * kv_heads, swizzle_bytes, row}, {64, decode_tokens, chunks, 1}};
+  const auto encode_pool = [&](CUtensorMap& map, const void* pool) {
+    return encode(map, reinterpret_cast<std::uintptr_t>(pool), shape, CU_TENSOR_MAP_L2_PROMOTION_L2_128B);
+  };
+  return encode_pool(maps.k, given.of.k) && encode_pool(maps.v, given.of.v);
+}
+
+template <typename Tiling>
+Status run(const DecodeArguments& given, const Launch& launch, cudaStream_t stream) {
   static const cudaError_t allowed = cudaFuncSetAttribute(
       decode_attention<Tiling>, cudaFuncAttributeMaxDynamicSharedMemorySize, Tiling::shared_bytes);
   if (allowed != cudaSuccess) return static_cast<Status>(allowed);
-  const int group = given.heads / given.kv_heads;
+  typename Tiling::Feed::Maps maps;
+  if (!describe<Tiling>(maps, given)) return Status::invalid_value;
+  const int group = given.of.heads / given.of.kv_heads;
   const dim3 grid(launch.grid.x, 1, static_cast<unsigned>((group + Tiling::columns - 1) / Tiling::columns));
-  decode_attention<Tiling><<<grid, Tiling::threads, Tiling::shared_bytes, stream>>>(given);
+  decode_attention<Tiling><<<grid, Tiling::threads, Tiling::shared_bytes, stream>>>(given.of, maps);
   return static_cast<Status>(cudaGetLastError());
 }
 
-/// Rows are brought together where every warp has a head and those of a token fill whole sixteen bytes.
+/// Rows are brought together where every warp has a head and those of a token fill whole sixteen bytes, and
+/// in boxes where pages hold whole tiles.
 template <typename T, typename Rows, int head_dim, int column_tiles>
-Status run_feed(const drought::DecodeArguments& given, const Launch& launch, cudaStream_t stream) {
-  using Shared = DecodeTiling<T, Rows, head_dim, column_tiles, true>;
-  if constexpr (!Rows::type.is_plain && column_tiles == 1 && Shared::Rows::brought_bytes % 16 == 0)
-    if (given.heads_at_once == Shared::warps) return run<Shared>(given, launch, stream);
-  return run<DecodeTiling<T, Rows, head_dim, column_tiles, false>>(given, launch, stream);
+Status run_feed(const DecodeArguments& given, const Launch& launch, cudaStream_t stream) {
+  constexpr std::size_t row_bytes = Rows::type.row_bytes(head_dim), warps = decode_warps(row_bytes);
+  if constexpr (!Rows::type.is_plain && column_tiles == 1 && warps * row_bytes % 16 == 0)
+    if (given.of.heads_at_once == warps)
+      return run<DecodeTiling<T, Rows, head_dim, column_tiles, Feeding::shared>>(given, launch, stream);
+  if constexpr (Rows::type.is_plain && head_dim % 64 == 0)
+    if (given.of.page_size % decode_tokens == 0 && given.pool_tokens > 0)
+      return run<DecodeTiling<T, Rows, head_dim, column_tiles, Feeding::boxes>>(given, launch, stream);
+  return run<DecodeTiling<T, Rows, head_dim, column_tiles, Feeding::copies>>(given, launch, stream);
 }
 
 /// More than eight query heads take two columns of products, and beyond sixteen several blocks.
 template <typename T, typename Rows, int head_dim>
-Status run_columns(const drought::DecodeArguments& given, const Launch& launch, cudaStream_t stream) {
-  return given.heads / given.kv_heads <= decode_columns
+Status run_columns(const DecodeArguments& given, const Launch& launch, cudaStream_t stream) {
+  return given.of.heads / given.of.kv_heads <= decode_columns
              ? run_feed<T, Rows, head_dim, 1>(given, launch, stream)
              : run_feed<T, Rows, head_dim, 2>(given, launch, stream);
 }
@@ -42,7 +68,7 @@ bool run_if(Status& status, const DecodeArguments& given, const Launch& launch, 
   constexpr std::uint64_t variant = decode_variant(NumberTraits<T>::name, Rows::type.name, head_dim);
   static_assert(variant != 0);
   if (given.variant != variant) return false;
-  status = run_columns<T, Rows, head_dim>(given.of, launch, stream);
+  status = run_columns<T, Rows, head_dim>(given, launch, stream);
   return true;
 }
 

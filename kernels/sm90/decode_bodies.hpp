@@ -14,10 +14,11 @@ namespace drought::sm90 {
 struct DecodeArguments {
   drought::DecodeArguments of;
   std::uint64_t variant;  ///< decode_variant()'s.
+  int pool_tokens;        ///< In all pages.
 };
 
-/// Threads and dynamic shared memory of the largest variant: eight warps, and one that brings.
-inline constexpr unsigned decode_threads_max = 9 * 32;
+/// Threads and dynamic shared memory of the largest variant.
+inline constexpr unsigned decode_threads_max = 8 * 32;
 inline constexpr std::size_t decode_shared_bytes_max = 227 * 1024;
 /// Warps of a block, of which each has its own KV head or keys of a shared one. More of them where rows are
 /// short, so that a block may take all heads of a token and leave no memory sector to another.

@@ -61,44 +61,55 @@ class DecodeResults {
   /// Whether this piece is the last of its unit to arrive at `counter`, and the others' results can be read.
   /// Leaves the count as it was at first.
   DROUGHT_DEVICE bool is_last(unsigned* counter) const {
-    const auto count = static_cast<unsigned>(work_.piece.slots.count);
-    const bool last = atomicInc(counter, count - 1) == count - 1;
-    __threadfence();
-    return last;
+    const auto last = static_cast<unsigned>(work_.piece.slots.count) - 1;
+    return count_in_order(counter, last) == last;
   }
 
-  /// Weighs all pieces of the unit, a batch of loads at a time, as many as registers allow.
-  DROUGHT_DEVICE void combine(int kv_head, int row, int column) const {
-    constexpr int at_once = Tiling::warps == 4 ? 34 : 8;
+  /// Weighs all pieces of the unit for four elements of `rows` rows, `at_once` pieces at a time: as many
+  /// loads under way as registers allow.
+  template <int rows, int at_once>
+  DROUGHT_DEVICE void combine(int kv_head, int first_row, int column) const {
     const DecodeSlots& slots = work_.piece.slots;
-    float2 weights{decode_lowest, 0.0f};
-    float4 sum{};
+    float2 weights[rows];
+    float4 sum[rows] = {};
+    DROUGHT_UNROLL
+    for (int r = 0; r < rows; ++r) weights[r] = {decode_lowest, 0.0f};
     for (int first = 0; first < slots.count; first += at_once) {
-      float lse[at_once];
-      float4 out[at_once];
+      float lse[rows][at_once];
+      float4 out[rows][at_once];
       DROUGHT_UNROLL
-      for (int i = 0; i < at_once; ++i) {
-        const bool there = first + i < slots.count;
-        const int slot = slots.first + (there ? first + i : first) * slots.stride;
-        const std::size_t place = slot_row(slot, kv_head, row);
-        lse[i] = __ldcg(given_.split_lse + place);
-        out[i] = __ldcg(reinterpret_cast<const float4*>(given_.split_out + place * head_dim + column));
-        if (!there) lse[i] = negative_infinity();
+      for (int i = 0; i < rows * at_once; ++i) {
+        const int r = i % rows, piece = i / rows;
+        const bool there = first + piece < slots.count && first_row + r < work_.rows;
+        const int slot = slots.first + (there ? first + piece : first) * slots.stride;
+        const std::size_t place = slot_row(slot, kv_head, there ? first_row + r : first_row);
+        lse[r][piece] = __ldcg(given_.split_lse + place);
+        out[r][piece] = __ldcg(reinterpret_cast<const float4*>(given_.split_out + place * head_dim + column));
+        if (!there) lse[r][piece] = negative_infinity();
       }
-      float found = weights.x;
       DROUGHT_UNROLL
-      for (int i = 0; i < at_once; ++i) found = fmaxf(found, lse[i]);
-      const float rescale = exp2_of(weights.x - found);
-      weights.x = found, weights.y *= rescale;
-      sum.x *= rescale, sum.y *= rescale, sum.z *= rescale, sum.w *= rescale;
-      DROUGHT_UNROLL
-      for (int i = 0; i < at_once; ++i) {
-        const float weight = exp2_of(lse[i] - found);
-        weights.y += weight;
-        add(sum, out[i], weight);
-      }
+      for (int r = 0; r < rows; ++r) add_pieces(weights[r], sum[r], lse[r], out[r]);
     }
-    write(kv_head, row, column, sum, weights);
+    DROUGHT_UNROLL
+    for (int r = 0; r < rows; ++r)
+      if (first_row + r < work_.rows) write(kv_head, first_row + r, column, sum[r], weights[r]);
+  }
+
+  template <int count>
+  DROUGHT_DEVICE static void add_pieces(float2& weights, float4& sum, const float (&lse)[count],
+                                        const float4 (&out)[count]) {
+    float found = weights.x;
+    DROUGHT_UNROLL
+    for (int i = 0; i < count; ++i) found = fmaxf(found, lse[i]);
+    const float rescale = exp2_of(weights.x - found);
+    weights.x = found, weights.y *= rescale;
+    sum.x *= rescale, sum.y *= rescale, sum.z *= rescale, sum.w *= rescale;
+    DROUGHT_UNROLL
+    for (int i = 0; i < count; ++i) {
+      const float weight = exp2_of(lse[i] - found);
+      weights.y += weight;
+      add(sum, out[i], weight);
+    }
   }
 
   const drought::DecodeArguments& given_;
@@ -138,7 +149,8 @@ class MergedResults : DecodeResults<Tiling> {
       merge(i / row_threads / work_.rows, i / row_threads % work_.rows, i % row_threads * 4);
     if (work_.piece.slots.count == 1 || !given_.arrivals || !arrive()) return;
     for (int i = static_cast<int>(threadIdx.x); i < rows * row_threads; i += Tiling::threads)
-      this->combine(i / row_threads / work_.rows, i / row_threads % work_.rows, i % row_threads * 4);
+      this->template combine<1, Tiling::warps == 4 ? 34 : 8>(
+          i / row_threads / work_.rows, i / row_threads % work_.rows, i % row_threads * 4);
   }
 
  private:
@@ -170,7 +182,6 @@ class MergedResults : DecodeResults<Tiling> {
   }
 
   DROUGHT_DEVICE bool arrive() const {
-    __threadfence();
     __syncthreads();
     if (threadIdx.x == 0) {
       const std::size_t counter = static_cast<std::size_t>(work_.piece.unit) * gridDim.z + blockIdx.z;
@@ -214,13 +225,14 @@ class WarpResults : DecodeResults<Tiling> {
       }
     });
     if (is_whole || !given_.arrivals || !arrive()) return;
-    for (int i = lane_; i < work_.rows * row_threads; i += 32)
-      this->combine(warp_, i / row_threads, i % row_threads * 4);
+    constexpr int rows = 4, lanes_rows = 32 / row_threads;
+    for (int first = 0; first < work_.rows; first += rows * lanes_rows)
+      if (first + lane_ / row_threads * rows < work_.rows)
+        this->template combine<rows, 4>(warp_, first + lane_ / row_threads * rows, lane_ % row_threads * 4);
   }
 
  private:
   DROUGHT_DEVICE bool arrive() const {
-    __threadfence();
     __syncwarp();
     int last = 0;
     if (lane_ == 0) {
@@ -235,44 +247,39 @@ class WarpResults : DecodeResults<Tiling> {
 
 template <typename Tiling>
 __global__ void __launch_bounds__(Tiling::threads, decode_blocks_per_sm)
-    decode_attention(const __grid_constant__ drought::DecodeArguments given) {
-  extern __shared__ __align__(128) unsigned char shared[];
+    decode_attention(const __grid_constant__ drought::DecodeArguments given,
+                     const __grid_constant__ typename Tiling::Feed::Maps maps) {
+  extern __shared__ __align__(1024) unsigned char shared[];
   CudaContext context;
   using Feed = typename Tiling::Feed;
   const int groups = given.kv_heads / given.heads_at_once, group = given.heads / given.kv_heads;
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int first_row = static_cast<int>(blockIdx.z) * Tiling::columns;
-  const auto for_each_work = [&](auto visit) {
-    for_each_piece(context, given, [&](const DecodePiece& piece) {
-      visit(DecodeWork{piece, piece.unit / groups, piece.unit % groups * given.heads_at_once, first_row,
-                       min(Tiling::columns, group - first_row), group});
-    });
-  };
-  if constexpr (Tiling::shares_rows) {
-    Feed::init(shared_address(shared));
-    typename Feed::Turn turn;
-    for_each_work([&](const DecodeWork& work) {
-      const DecodeWalk walk(work, warp % Tiling::warps, Tiling::warps, Tiling::warps);
-      Feed feed(given, work, walk, shared_address(shared), turn);
-      if (warp == Tiling::warps) return feed.bring_all();
-      DecodeWarp<Tiling> own(given, work, walk);
-      own.run(feed);
+  Feed::init(shared_address(shared));
+  typename Feed::Turn turn;
+  for_each_piece(context, given, [&](const DecodePiece& piece) {
+    const DecodeWork work{piece,
+                          piece.unit / groups,
+                          piece.unit % groups * given.heads_at_once,
+                          first_row,
+                          min(Tiling::columns, group - first_row),
+                          group};
+    const DecodeWalk walk(work, warp, Tiling::warps, given.heads_at_once, Tiling::Rows::tile_tokens);
+    Feed feed(given, maps, work, walk, shared_address(shared), turn);
+    DecodeWarp<Tiling> own(given, work, walk);
+    own.run(feed);
+    if constexpr (Tiling::shares_rows) {
       WarpResults<Tiling>(given, work, warp).take(own);
-    });
-  } else {
-    for_each_work([&](const DecodeWork& work) {
-      const DecodeWalk walk(work, warp, Tiling::warps, given.heads_at_once);
-      Feed feed(given, work, walk, shared_address(shared));
-      DecodeWarp<Tiling> own(given, work, walk);
-      own.run(feed);
+    } else {
       __syncthreads();  // The rings are used up, and what follows lies over them.
       const MergedResults<Tiling> results(given, work, shared);
       results.take(own, warp);
       __syncthreads();
       results.end();
+      publish_to_copies();
       __syncthreads();  // Before the next piece's copies.
-    });
-  }
+    }
+  });
 }
 
 }  // namespace drought::sm90

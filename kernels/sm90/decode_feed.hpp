@@ -1,11 +1,6 @@
-// How rows of K and V come into shared memory, tiles of sixteen tokens ahead of the products. Where every
-// warp of a block has a KV head of its own and rows are short, whole tokens are brought together by bulk
-// copies: few requests, each of many bytes. Elsewhere a warp brings the rows of its head, in copies of
-// sixteen bytes, and waits for no other. For nvcc alone.
-//
-// A warp asks for its bulk copies one after the other, which for rows of one head would take longer than the
-// memory; copies of sixteen bytes that make requests of 64 bytes or less keep the L2 cache busier than the
-// memory. So the short rows of quantised caches go the first way, and all others the second.
+// How rows of K and V come into shared memory, tiles ahead of the products: what all ways
+// have in common, and the way that takes any page size, where a warp brings the rows of its head in copies of
+// sixteen bytes. For nvcc alone.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -34,17 +29,33 @@ struct DecodeWork {
   int group;            // That share a KV head.
 };
 
-/// The tiles that one warp walks over: every `stride`-th of the piece's, of one KV head.
+/// The tiles of `tile_tokens` that one warp walks over: every so many keys of the piece, of one KV head.
 struct DecodeWalk {
-  int kv_head, first, stride, count;
+  int kv_head, first_key, stride, count;
 
-  DROUGHT_DEVICE DecodeWalk(const DecodeWork& work, int warp, int warps, int heads_at_once)
+  DROUGHT_DEVICE DecodeWalk(const DecodeWork& work, int warp, int warps, int heads_at_once, int tile_tokens)
       : kv_head(work.first_kv_head + warp % heads_at_once),
-        first(work.piece.begin / decode_tokens + warp / heads_at_once),
-        stride(warps / heads_at_once) {
-    const int end = (work.piece.end + decode_tokens - 1) / decode_tokens;
-    const bool has_tiles = work.piece.begin < work.piece.end && warp / heads_at_once < stride;
-    count = has_tiles && first < end ? (end - first + stride - 1) / stride : 0;
+        first_key(work.piece.begin / decode_tokens * decode_tokens + warp / heads_at_once * tile_tokens),
+        stride(warps / heads_at_once * tile_tokens) {
+    const bool has_tiles = work.piece.begin < work.piece.end && warp / heads_at_once < warps / heads_at_once;
+    count = has_tiles && first_key < work.piece.end ? (work.piece.end - first_key + stride - 1) / stride : 0;
+  }
+};
+
+/// Nothing: what a feed has that needs no tensor maps.
+struct DecodeNoMaps {};
+
+/// How far a warp is in a ring of `stages` with a barrier each.
+template <int stages>
+struct DecodeTurn {
+  int stage = 0, parity = 0;
+  DROUGHT_DEVICE void next() {
+    if (++stage < stages) return;
+    stage = 0, parity ^= 1;
+  }
+  DROUGHT_DEVICE void back() {
+    if (--stage >= 0) return;
+    stage = stages - 1, parity ^= 1;
   }
 };
 
@@ -66,18 +77,25 @@ class DecodeTokens {
         page_(given.page_size),
         table_(given.page_table + static_cast<std::size_t>(work.batch) * given.table_width) {}
 
-  DROUGHT_DEVICE int first_key(int i) const { return (walk_.first + i * walk_.stride) * decode_tokens; }
+  DROUGHT_DEVICE int first_key(int i) const { return walk_.first_key + i * walk_.stride; }
 
-  /// The token of this lane's key in tile `i` of the walk, or -1.
-  DROUGHT_DEVICE int find(int i) const {
+  /// The token of this lane's key among sixteen from `from` on of tile `i` of the walk, or -1.
+  DROUGHT_DEVICE int find(int i, int from = 0) const {
     const int lane = static_cast<int>(threadIdx.x) % 32;
-    const int key = first_key(i) + lane % decode_tokens;
+    const int key = first_key(i) + from + lane % decode_tokens;
     if (i >= walk_.count || key < begin_ || key >= end_) return -1;
+    return token_of(key);
+  }
+
+  /// The first token of tile `i`, or -1, where pages hold whole tiles.
+  DROUGHT_DEVICE int find_tile(int i) const { return i < walk_.count ? token_of(first_key(i)) : -1; }
+
+ private:
+  DROUGHT_DEVICE int token_of(int key) const {
     const int page = page_.page_of(key);
     return __ldg(table_ + page) * page_.tokens + (key - page * page_.tokens);
   }
 
- private:
   const DecodeWalk& walk_;
   const int begin_, end_;
   const PageSize page_;
@@ -104,9 +122,13 @@ template <typename Tiling>
 class OwnFeed {
  public:
   using Rows = typename Tiling::Rows;
+  using Maps = DecodeNoMaps;
+  struct Turn {};
 
-  DROUGHT_DEVICE OwnFeed(const drought::DecodeArguments& given, const DecodeWork& work,
-                         const DecodeWalk& walk, std::uint32_t shared)
+  DROUGHT_DEVICE static void init(std::uint32_t) {}
+
+  DROUGHT_DEVICE OwnFeed(const drought::DecodeArguments& given, const Maps&, const DecodeWork& work,
+                         const DecodeWalk& walk, std::uint32_t shared, Turn&)
       : given_(given),
         tokens_(given, work, walk),
         tiles_(walk.count),
@@ -129,7 +151,7 @@ class OwnFeed {
   }
 
   /// Waits for tile `i` and asks for one more.
-  DROUGHT_DEVICE DecodeTile take(int i) {
+  DROUGHT_DEVICE DecodeTile take_keys(int i) {
     asm volatile("cp.async.wait_group %0;" ::"n"(Tiling::stages - 2) : "memory");
     __syncwarp();  // This stage is there for all lanes, and all have done with the one before.
     const int next = i + Tiling::stages - 1;
@@ -138,7 +160,9 @@ class OwnFeed {
     const std::uint32_t at = ring_ + stage_ * Tiling::stage_bytes;
     return {tokens_.first_key(i), at + skip_, at + 2 * Rows::tokens_bytes};
   }
-  DROUGHT_DEVICE void give() { stage_ = stage_ + 1 == Tiling::stages ? 0 : stage_ + 1; }
+  DROUGHT_DEVICE void give_keys(int) {}
+  DROUGHT_DEVICE void take_values() {}
+  DROUGHT_DEVICE void give_values(int) { stage_ = stage_ + 1 == Tiling::stages ? 0 : stage_ + 1; }
   DROUGHT_DEVICE void end() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
  private:
@@ -160,7 +184,7 @@ class OwnFeed {
         const int at = first + lane_, row = at / Rows::pieces, piece = at % Rows::pieces * 16;
         const int token = __shfl_sync(~0u, token_, row % decode_tokens);
         if (copies % 32 != 0 && at >= copies) continue;
-        const std::uint32_t place = to + row * Rows::pitch + piece;
+        const std::uint32_t place = to + row * Rows::group_bytes + piece;
         copy(place, row_of(keys_ + piece, token, token_bytes), token >= 0);
         copy(place + Rows::tokens_bytes, row_of(values_ + piece, token, token_bytes), token >= 0);
       }
@@ -180,116 +204,6 @@ class OwnFeed {
   std::uint32_t skip_;  // Bytes from the first copy to the row.
   const unsigned char *keys_, *values_;
   int token_ = -1, stage_ = 0;
-};
-
-/// One ring for all warps. A warp more brings the rows, by bulk copies, and runs ahead of the others over the
-/// pieces of the block.
-template <typename Tiling>
-class SharedFeed {
- public:
-  using Rows = typename Tiling::Rows;
-
-  /// How far a warp is.
-  struct Turn {
-    int stage = 0, parity = 0;
-    DROUGHT_DEVICE void next() {
-      if (++stage < Tiling::stages) return;
-      stage = 0, parity ^= 1;
-    }
-  };
-
-  DROUGHT_DEVICE static void init(std::uint32_t shared) {
-    if (threadIdx.x == 0) {
-      for (int stage = 0; stage < Tiling::stages; ++stage) {
-        full(shared, stage).init(Rows::scale_bytes != 0 ? 1 + 32 : 1);
-        empty(shared, stage).init(Tiling::warps);
-      }
-      publish_barriers();
-    }
-    __syncthreads();
-  }
-
-  DROUGHT_DEVICE SharedFeed(const drought::DecodeArguments& given, const DecodeWork& work,
-                            const DecodeWalk& walk, std::uint32_t shared, Turn& turn)
-      : given_(given),
-        tokens_(given, work, walk),
-        tiles_(walk.count),
-        first_kv_head_(work.first_kv_head),
-        lane_(static_cast<int>(threadIdx.x) % 32),
-        shared_(shared),
-        turn_(turn) {}
-
-  DROUGHT_DEVICE void begin() {}
-  DROUGHT_DEVICE DecodeTile take(int i) {
-    full(shared_, turn_.stage).wait(turn_.parity);
-    const std::uint32_t at = shared_ + turn_.stage * Tiling::stage_bytes;
-    const int warp = static_cast<int>(threadIdx.x) / 32;
-    return {tokens_.first_key(i), at + warp * Rows::row_bytes, at + 2 * Rows::tokens_bytes + warp * 4};
-  }
-  DROUGHT_DEVICE void give() {
-    __syncwarp();
-    if (lane_ == 0) empty(shared_, turn_.stage).arrive();
-    turn_.next();
-  }
-  DROUGHT_DEVICE void end() {}
-
-  /// What the warp does that brings: each tile as soon as all others have done with what was there, K of a
-  /// token by one lane and V by another.
-  DROUGHT_DEVICE void bring_all() {
-    const bool is_value = lane_ >= decode_tokens;
-    const auto* const pool =
-        static_cast<const unsigned char*>(is_value ? given_.v : given_.k) + first_kv_head_ * Rows::row_bytes;
-    const std::uint32_t row = (is_value ? Rows::tokens_bytes : 0) + lane_ % decode_tokens * Rows::pitch;
-    int token = tokens_.find(0);
-    for (int i = 0; i < tiles_; ++i) {
-      const int after = tokens_.find(i + 1);
-      const Barrier landed = full(shared_, turn_.stage);
-      empty(shared_, turn_.stage).wait(turn_.parity ^ 1);
-      const std::uint32_t to = shared_ + turn_.stage * Tiling::stage_bytes;
-      if (token < 0 && is_value) clear(to + row);
-      const unsigned copies = __ballot_sync(~0u, token >= 0);
-      __syncwarp();  // What was cleared is there for whoever sees that this tile has landed.
-      if (lane_ == 0) landed.arrive_expecting(__popc(copies) * Rows::brought_bytes);
-      __syncwarp();
-      if (token >= 0)
-        load_row(to + row, row_of(pool, token, given_.kv_heads * Rows::row_bytes), Rows::brought_bytes,
-                 landed);
-      if constexpr (Rows::scale_bytes != 0) bring_scales(to + 2 * Rows::tokens_bytes, token, landed);
-      token = after;
-      turn_.next();
-    }
-  }
-
- private:
-  DROUGHT_DEVICE static Barrier full(std::uint32_t shared, int stage) {
-    return Barrier(shared + Tiling::barriers_at + 16 * stage);
-  }
-  DROUGHT_DEVICE static Barrier empty(std::uint32_t shared, int stage) {
-    return Barrier(shared + Tiling::barriers_at + 16 * stage + 8);
-  }
-
-  DROUGHT_DEVICE void bring_scales(std::uint32_t to, int token, Barrier landed) const {
-    const float* const scales = lane_ < decode_tokens ? given_.k_scales : given_.v_scales;
-    const void* const from = row_of(scales + first_kv_head_, token, given_.kv_heads * 4);
-    DROUGHT_UNROLL
-    for (int piece = 0; piece < Rows::heads * 4; piece += 16)
-      copy_16(to + lane_ * Rows::heads * 4 + piece, static_cast<const unsigned char*>(from) + piece,
-              token >= 0);
-    landed.arrive_after_copies();
-  }
-
-  /// The values of a key that is not there must be finite, for its weight is 0.
-  DROUGHT_DEVICE static void clear(std::uint32_t row) {
-    for (int i = 0; i < Rows::pieces; ++i)
-      asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(row + i * 16), "r"(0) : "memory");
-    publish_to_copies();
-  }
-
-  const drought::DecodeArguments& given_;
-  const DecodeTokens tokens_;
-  const int tiles_, first_kv_head_, lane_;
-  const std::uint32_t shared_;
-  Turn& turn_;
 };
 
 }  // namespace drought::sm90

@@ -105,9 +105,11 @@ DROUGHT_DEVICE std::uint32_t fp8_pair(std::uint32_t bytes, bool upper) {
 }
 
 /// How the rows of one cache type and length are brought, those of `heads` together, and where bytes are.
-template <typename Rows, int head_dim, int heads_>
+/// `in_boxes`: rows are cut into chunks of 128 bytes, and a tile's chunks lie as the tensor memory
+/// accelerator swizzles them. A tile is `halves` times sixteen tokens, of which each is multiplied by itself.
+template <typename Rows, int head_dim, int heads_, bool in_boxes, int halves_>
 struct DecodeRows {
-  static constexpr int heads = heads_;
+  static constexpr int heads = heads_, halves = halves_, tile_tokens = halves * decode_tokens;
   static constexpr bool is_plain = Rows::type.is_plain;
   static constexpr bool is_nibbles = std::is_same_v<Rows, Q4_0Rows>;
   static constexpr bool is_fp8 = std::is_same_v<Rows, Fp8Rows>;
@@ -124,10 +126,39 @@ struct DecodeRows {
   /// Copies are of sixteen aligned bytes, a row begins where it may: up to this far into the first.
   static constexpr int slack = 16 - std::gcd(brought_bytes, 16);
   static constexpr int pieces = (brought_bytes + slack + 15) / 16;
-  /// An odd number of 16 bytes, so that eight rows lie in different banks.
-  static constexpr int pitch = (pieces | 1) * 16;
-  static constexpr int tokens_bytes = decode_tokens * pitch;
-  static constexpr int scale_bytes = Rows::type.row_scales ? decode_tokens * heads * 4 : 0;
+  /// Tokens that lie one after the other, as in the pool. Rows brought alone lie an odd number of sixteen
+  /// bytes apart, and so in different banks. Rows brought together come round to the same bank after some
+  /// tokens; twice as many are a group, and the next begins sixteen bytes further on among the banks.
+  static constexpr int group_tokens = heads == 1 ? 1 : 256 / std::gcd(brought_bytes, 128);
+  static constexpr int groups = decode_tokens / group_tokens;
+  static constexpr int group_bytes = heads == 1 ? (pieces | 1) * 16 : group_tokens * brought_bytes + 16;
+  static constexpr int chunk_bytes = decode_tokens * swizzle_bytes;
+  static constexpr int half_bytes = in_boxes ? decode_tokens * brought_bytes : groups * group_bytes;
+  static constexpr int tokens_bytes = halves * half_bytes;
+  static_assert(!in_boxes || (is_plain && brought_bytes % swizzle_bytes == 0));
+  static_assert(heads == 1 || (!is_plain && groups * group_tokens == decode_tokens && groups % 2 == 0));
+  DROUGHT_DEVICE static constexpr int token_at(int token) {
+    return token / group_tokens * group_bytes + token % group_tokens * brought_bytes;
+  }
+
+  /// Which token is row r of a product, of the upper eight rows, and how far on that of the lower row r + 8
+  /// is: so that sixteen bytes each of eight rows, or 32 each of the four even ones, are in different banks.
+  static constexpr int lower_tokens = heads == 1 ? 8 : group_tokens / 2;
+  static constexpr int lower_bytes = heads == 1 ? 8 * group_bytes : lower_tokens * brought_bytes;
+  DROUGHT_DEVICE static constexpr int token_of(int r) { return r % groups * group_tokens + r / groups; }
+  static constexpr int scale_bytes = Rows::type.row_scales ? tile_tokens * heads * 4 : 0;
+  /// Where piece `piece` of sixteen bytes of a token's row is, from the tile's first byte. In boxes a tile
+  /// begins at swizzle_period_bytes, so that what differs from a lane's first piece is one exclusive or.
+  DROUGHT_DEVICE static std::uint32_t place(int row, int piece) {
+    if constexpr (!in_boxes) return row * group_bytes + piece * 16;
+    return piece / 8 * chunk_bytes + row * swizzle_bytes + (piece % 8 ^ row % 8) * 16;
+  }
+  /// The same for piece 2 * step + `odd`, of the tile that begins at `first`.
+  DROUGHT_DEVICE static std::uint32_t piece_at(std::uint32_t first, int row, int step, int odd) {
+    if constexpr (!in_boxes) return first + place(row, odd) + step * 32;
+    return ((first + place(row, odd)) ^ (step % 4 * 32)) + step / 4 * chunk_bytes;
+  }
+
   /// Weights must be scaled before they multiply V.
   static constexpr bool scales_weights = has_blocks || Rows::type.row_scales;
   static constexpr int weight_sets = has_blocks ? head_dim / ggml_block : 1;
@@ -145,24 +176,19 @@ struct DecodeRows {
     return step * 16 + (is_plain ? c * 2 + half * 8 : c * 4 + half * (3 - query_stride));
   }
 
-  /// An element is the sum of its parts, which the tensor cores add up: a byte with its sign turned is the
-  /// low bits of the fp16 number 1024, so 1152 too much; a nibble those of the bf16 number 128, so 136 too
-  /// much.
-  static constexpr int key_parts = is_levels || is_nibbles ? 2 : 1;
-  DROUGHT_DEVICE static void key_part(std::uint32_t (&part)[4], const std::uint32_t (&a)[4], int which) {
-    DROUGHT_UNROLL
-    for (int i = 0; i < 4; ++i) part[i] = which == 0 ? a[i] : is_levels ? 0xe480e480u : 0xc308c308u;
-  }
+  /// What an element is too much by in keys(): a byte with its sign turned is the low bits of the fp16 number
+  /// 1024, a nibble those of the bf16 number 128.
+  static constexpr float key_excess = is_levels ? 1152 : is_nibbles ? 136 : 0;
 
   /// A = K: `steps` fragments, each 16 elements on, from element 16 * step. Rows begin at `first`.
   static constexpr int steps = is_plain ? 1 : 2;
   DROUGHT_DEVICE static void keys(std::uint32_t (&a)[steps][4], std::uint32_t first, int step, int lane) {
     if constexpr (is_plain) {
-      load_matrices<false>(a[0], first + lane % 16 * pitch + step * 32 + lane / 16 * 16);
+      load_matrices<false>(a[0], piece_at(first, lane % 16, step, lane / 16));
     } else {
       DROUGHT_UNROLL
       for (int r = 0; r < 2; ++r) {
-        const std::uint32_t row = first + (lane / 4 + 8 * r) * pitch + lane % 4 * 4;
+        const std::uint32_t row = first + token_at(token_of(lane / 4)) + r * lower_bytes + lane % 4 * 4;
         DROUGHT_UNROLL
         for (int s = 0; s < (is_nibbles ? 1 : steps); ++s) {
           const int place = at(16 * (step + s));
@@ -185,21 +211,21 @@ struct DecodeRows {
   /// A = V^T, alike, of which value_part() gives the parts.
   DROUGHT_DEVICE static void values(std::uint32_t (&a)[steps][4], std::uint32_t first, int step, int lane) {
     if constexpr (is_plain) {
-      load_matrices<true>(a[0], first + (lane / 16 * 8 + lane % 8) * pitch + step * 32 + lane / 8 % 2 * 16);
+      load_matrices<true>(a[0], piece_at(first, lane / 16 * 8 + lane % 8, step, lane / 8 % 2));
     } else {
       const int place = at(16 * step);
       DROUGHT_UNROLL
       for (int half = 0; half < 2; ++half) {
-        const std::uint32_t row = first + (lane % 4 * 2 + 8 * half) * pitch + place;
+        const std::uint32_t row = first + token_at(token_of(lane % 4 * 2)) + half * lower_bytes + place;
         std::uint32_t both[2];  // The same bytes of two tokens.
         if constexpr (is_nibbles) {
           const std::uint32_t own = row + lane / 4 * 2;
-          both[0] = load_16(own) | load_16(own + pitch) << 16;
+          both[0] = load_16(own) | load_16(own + group_bytes) << 16;
           both[1] = both[0] >> 4;
         } else {
           const std::uint32_t own = row + lane / 4 * 4;
           const std::uint32_t one = load_word(own, place % 4 == 0),
-                              two = load_word(own + pitch, place % 4 == 0);
+                              two = load_word(own + group_bytes, place % 4 == 0);
           both[0] = __byte_perm(one, two, is_fp8 ? 0x5140 : 0x5410);
           both[1] = __byte_perm(one, two, is_fp8 ? 0x7362 : 0x7632);
         }
@@ -213,16 +239,19 @@ struct DecodeRows {
   }
 
   /// A value is the sum of its parts, which the tensor cores add up: 128 and the lowest bits of a byte, less
-  /// 128, or 256 where it has a sign.
+  /// 128, or 256 where it has a sign; and of a nibble 128 and it, less 136. `less_136` is four times
+  /// value_constant, in registers: of a literal the compiler would make a copy for every product.
   static constexpr int value_parts = is_levels || is_nibbles ? 2 : 1;
-  DROUGHT_DEVICE static void value_part(std::uint32_t (&part)[4], const std::uint32_t (&a)[4], int which) {
+  static constexpr std::uint32_t value_constant = 0xc308c308u;
+  DROUGHT_DEVICE static void value_part(std::uint32_t (&part)[4], const std::uint32_t (&a)[4],
+                                        const std::uint32_t (&less_136)[4], int which) {
     DROUGHT_UNROLL
     for (int i = 0; i < 4; ++i) {
       part[i] = a[i];
       if constexpr (is_levels)
         part[i] =
             which == 0 ? masked(a[i], 0x007f007fu, 0x43004300u) : masked(a[i], 0x00800080u, 0xc300c300u);
-      if constexpr (is_nibbles) part[i] = which == 0 ? masked(a[i], 0x000f000fu, 0x43004300u) : 0xc308c308u;
+      if constexpr (is_nibbles) part[i] = which == 0 ? masked(a[i], 0x000f000fu, 0x43004300u) : less_136[i];
     }
   }
 

@@ -6,23 +6,34 @@
 #include <type_traits>
 
 #include "kernels/sm90/decode_bodies.hpp"
+#include "kernels/sm90/decode_box_feed.hpp"
 #include "kernels/sm90/decode_feed.hpp"
 #include "kernels/sm90/decode_rows.hpp"
+#include "kernels/sm90/decode_shared_feed.hpp"
 
 namespace drought::sm90 {
 
-/// `column_tiles` times eight query heads share a KV head. `shares_rows`: every warp has a KV head of its
-/// own, and those of a token are brought together.
-template <typename T_, typename Rows_, int head_dim_, int column_tiles_, bool shares_rows_>
+/// How rows come: by each warp in small copies, by each warp in boxes, or for all warps together.
+enum class Feeding { copies, boxes, shared };
+
+/// `column_tiles` times eight query heads share a KV head.
+template <typename T_, typename Rows_, int head_dim_, int column_tiles_, Feeding feeding_>
 struct DecodeTiling {
   using T = T_;
   static constexpr int head_dim = head_dim_, column_tiles = column_tiles_;
-  static constexpr bool shares_rows = shares_rows_;
+  static constexpr bool shares_rows = feeding_ == Feeding::shared;
   static constexpr int columns = column_tiles * decode_columns;
   static constexpr int warps = static_cast<int>(decode_warps(Rows_::type.row_bytes(head_dim)));
-  using Rows = DecodeRows<Rows_, head_dim, shares_rows ? warps : 1>;
-  using Feed = std::conditional_t<shares_rows, SharedFeed<DecodeTiling>, OwnFeed<DecodeTiling>>;
-  static constexpr int threads = (warps + (shares_rows ? 1 : 0)) * 32;
+  template <int halves>
+  using RowsOf = DecodeRows<Rows_, head_dim, shares_rows ? warps : 1, feeding_ == Feeding::boxes, halves>;
+  // Two halves at a time hide more of what each waits for, where there is room for three stages of them.
+  static constexpr bool has_halves =
+      shares_rows && 6 * (RowsOf<2>::tokens_bytes + RowsOf<2>::scale_bytes) <= decode_shared_bytes;
+  using Rows = RowsOf<has_halves ? 2 : 1>;
+  using Feed = std::conditional_t<
+      shares_rows, SharedFeed<DecodeTiling>,
+      std::conditional_t<feeding_ == Feeding::boxes, BoxFeed<DecodeTiling>, OwnFeed<DecodeTiling>>>;
+  static constexpr int threads = warps * 32;
   static constexpr int depth_tiles = head_dim / 16;
   static constexpr int stage_bytes = 2 * (Rows::tokens_bytes + Rows::scale_bytes);
   static constexpr int rings = shares_rows ? 1 : warps;
@@ -34,7 +45,8 @@ struct DecodeTiling {
   static constexpr int merge_bytes = shares_rows ? 0 : sums_at + warps * columns * 8;
   static constexpr int rings_bytes = std::max(rings * ring_bytes, merge_bytes);
   static constexpr int barriers_at = rings_bytes + 16;
-  static constexpr int shared_bytes = barriers_at + 16 * stages;
+  static constexpr int barriers = stages * (shares_rows ? 4 : feeding_ == Feeding::boxes ? warps : 0);
+  static constexpr int shared_bytes = barriers_at + 8 * barriers;
   static_assert(stages >= 2 && stage_bytes % 16 == 0 && shared_bytes <= 113 * 1024);
 };
 

@@ -1,0 +1,105 @@
+// How rows of 16-bit numbers come into shared memory where a page holds whole tiles: a warp asks the tensor
+// memory accelerator for the sixteen rows of its head as one box of K and one of V, and waits for no other
+// warp. On an H200 such boxes read 4.58 TB/s, copies of sixteen bytes 4.39, a plain read 4.63. For nvcc
+// alone.
+#pragma once
+
+#include <cuda.h>
+
+#include "kernels/sm90/decode_feed.hpp"
+
+namespace drought::sm90 {
+
+struct DecodeMaps {
+  CUtensorMap k, v;
+};
+
+template <typename Tiling>
+class BoxFeed {
+ public:
+  using Rows = typename Tiling::Rows;
+  using Maps = DecodeMaps;
+  using Turn = DecodeTurn<Tiling::stages>;
+
+  DROUGHT_DEVICE static void init(std::uint32_t shared) {
+    if (threadIdx.x % 32 == 0) {
+      for (int stage = 0; stage < Tiling::stages; ++stage) landed(shared, stage).init(1);
+      publish_barriers();
+    }
+    __syncwarp();
+  }
+
+  DROUGHT_DEVICE BoxFeed(const drought::DecodeArguments& given, const Maps& maps, const DecodeWork& work,
+                         const DecodeWalk& walk, std::uint32_t shared, Turn& turn)
+      : maps_(maps),
+        tokens_(given, work, walk),
+        begin_(work.piece.begin),
+        end_(work.piece.end),
+        tiles_(walk.count),
+        kv_head_(walk.kv_head),
+        lane_(static_cast<int>(threadIdx.x) % 32),
+        shared_(shared),
+        ring_(shared + threadIdx.x / 32 * Tiling::ring_bytes),
+        turn_(turn) {}
+
+  DROUGHT_DEVICE void begin() {
+    token_ = tokens_.find_tile(0);
+    for (int i = 0; i < Tiling::stages - 1; ++i) bring(i, (turn_.stage + i) % Tiling::stages);
+  }
+
+  /// Waits for tile `i` and asks for one more.
+  DROUGHT_DEVICE DecodeTile take_keys(int i) {
+    const std::uint32_t at = ring_ + turn_.stage * Tiling::stage_bytes;
+    const int first_key = tokens_.first_key(i);
+    landed(shared_, turn_.stage).wait(turn_.parity);
+    if (first_key < begin_ || first_key + decode_tokens > end_) clear_absent(at, first_key);
+    __syncwarp();  // What was cleared is there for all lanes, and all have done with the tile before.
+    Turn before = turn_;
+    before.back();
+    bring(i + Tiling::stages - 1, before.stage);
+    return {first_key, at, 0};
+  }
+  DROUGHT_DEVICE void give_keys(int) {}
+  DROUGHT_DEVICE void take_values() {}
+  DROUGHT_DEVICE void give_values(int) { turn_.next(); }
+  DROUGHT_DEVICE void end() {}
+
+ private:
+  DROUGHT_DEVICE static Barrier landed(std::uint32_t shared, int stage) {
+    return Barrier(shared + Tiling::barriers_at + (threadIdx.x / 32 * Tiling::stages + stage) * 8);
+  }
+
+  /// Asks for tile `i`, whose token was found last, and finds the next one's.
+  DROUGHT_DEVICE void bring(int i, int stage) {
+    if (i < tiles_ && lane_ == 0) {
+      const std::uint32_t to = ring_ + stage * Tiling::stage_bytes;
+      const Barrier there = landed(shared_, stage);
+      there.arrive_expecting(2 * Rows::tokens_bytes);
+      load_box(to, maps_.k, there, {0, token_, 0, kv_head_});
+      load_box(to + Rows::tokens_bytes, maps_.v, there, {0, token_, 0, kv_head_});
+    }
+    token_ = tokens_.find_tile(i + 1);
+  }
+
+  /// The values of a key that is not there must be finite, for its weight is 0.
+  DROUGHT_DEVICE void clear_absent(std::uint32_t tile, int first_key) const {
+    const int key = first_key + lane_ % decode_tokens;
+    if (key >= begin_ && key < end_) return;
+    for (int piece = lane_ / decode_tokens; piece < Rows::pieces; piece += 2)
+      asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(
+                       tile + Rows::tokens_bytes + Rows::place(lane_ % decode_tokens, piece)),
+                   "r"(0)
+                   : "memory");
+    publish_to_copies();
+  }
+
+  const Maps& maps_;
+  const DecodeTokens tokens_;
+  const int begin_, end_;
+  const int tiles_, kv_head_, lane_;
+  const std::uint32_t shared_, ring_;
+  Turn& turn_;
+  int token_ = -1;
+};
+
+}  // namespace drought::sm90
