@@ -23,7 +23,7 @@ constexpr std::size_t kSmCount = 132;  // Of an H200.
 /// Rows that do not fill lines of memory share them with other heads', which one block had better read
 /// together, as it had short rows, unless too few units were left to fill a chip without cutting each into
 /// many pieces.
-constexpr std::size_t kLineBytes = 128, kUnitsToFill = 64;
+constexpr std::size_t kLineBytes = 128, kUnitsToFill = 16;
 
 std::vector<std::size_t> known_dims(const DecodeTypes& wanted) {
   std::vector<std::size_t> dims;
@@ -181,7 +181,8 @@ void DecodeAttention::choose_cut() {
                                                  " is not a multiple of heads_at_once " +
                                                  std::to_string(s.heads_at_once));
   require(s.heads_at_once <= 1024, "heads_at_once must be at most 1024");
-  if (s.parts == 0) s.parts = kSmCount * (hopper_ == 0 ? 1 : sm90::decode_blocks_per_sm);
+  if (s.parts == 0)
+    s.parts = decode_parts(units(), kSmCount * (hopper_ == 0 ? 1 : sm90::decode_blocks_per_sm));
   if (s.splits == 0) slots_ = s.parts + units();
   if (s.splits > 1) slots_ = checked_product("split_out", {s.splits, units()});
   require(slots_ < std::size_t{1} << 31, "the sequences are cut into more than 2^31 pieces");

@@ -98,6 +98,14 @@ inline std::vector<std::int32_t> decode_schedule(std::span<const std::int32_t> l
   return schedule;
 }
 
+/// Into how many parts `units` are cut for `blocks` that are on the chip at a time: a few less than these
+/// where units of one length are then cut into equal parts, or a part is several whole ones, so that none
+/// begins a piece more than it must.
+constexpr std::size_t decode_parts(std::size_t units, std::size_t blocks) {
+  const std::size_t even = units <= blocks ? blocks / units * units : units / ((units + blocks - 1) / blocks);
+  return even * 20 >= blocks * 19 ? even : blocks;
+}
+
 /// The slots of a unit's pieces: `count` from `first` on, `stride` apart.
 struct DecodeSlots {
   int first, stride, count;
@@ -125,7 +133,9 @@ DROUGHT_DEVICE void for_each_piece(Context& context, const DecodeArguments& give
   const int place = static_cast<int>(context.block().x), groups = given.kv_heads / given.heads_at_once;
   const auto seqlens = context.global(given.seqlens);
   const auto keys_of = [&](int unit) {
-    return DecodeKeys::of(seqlens[static_cast<std::size_t>(unit / groups)], given.window);
+    const int batch =
+        given.batch == 1 ? 0 : unit / groups;  // Of one sequence the length need not wait for `unit`.
+    return DecodeKeys::of(seqlens[static_cast<std::size_t>(batch)], given.window);
   };
   int unit, tile, last, last_tile;
   if (given.splits != 0) {

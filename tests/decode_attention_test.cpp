@@ -190,6 +190,25 @@ TEST(DecodeAttention, TakesTheSameWorkspaceAndGridWhateverTheLengths) {
   EXPECT_EQ(bytes_of({1, 0, 5}), bytes_of({100000, 3, 40000}));
 }
 
+TEST(DecodeAttention, CutsABatchIntoPartsThatEndWhereItsUnitsDoWhereThatLeavesFewBlocksIdle) {
+  const auto parts_of = [](std::size_t batch, std::size_t heads_at_once) {
+    return DecodeAttention({.seqlens = std::vector<std::size_t>(batch, 1),
+                            .splits = 0,
+                            .heads_at_once = heads_at_once,
+                            .heads = 32,
+                            .kv_heads = 8,
+                            .head_dim = 128})
+        .shape()
+        .parts;
+  };
+  EXPECT_EQ(parts_of(1, 1), 264u);   // 33 of each unit.
+  EXPECT_EQ(parts_of(16, 1), 256u);  // Two of each of 128.
+  EXPECT_EQ(parts_of(64, 1), 256u);  // Two units each.
+  EXPECT_EQ(parts_of(64, 2), 256u);
+  EXPECT_EQ(parts_of(20, 1), 264u);   // One of each of 160 would leave a third idle.
+  EXPECT_EQ(parts_of(100, 1), 264u);  // Four of 800 each too.
+}
+
 TEST(DecodeAttention, RefusesAPageThatThePoolDoesNotHaveBeforeAndDuringTheLaunch) {
   const DecodeAttention kernel({.seqlens = {40}, .page_size = 16});
   KernelMemory memory(kernel, 1);
