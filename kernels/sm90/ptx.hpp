@@ -30,17 +30,6 @@ class Barrier {
   DROUGHT_DEVICE void arrive() const {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address_) : "memory");
   }
-  /// Whether this arrival was the last of its phase.
-  DROUGHT_DEVICE bool arrive_as_last() const {
-    std::uint32_t missing;
-    asm volatile(
-        "{\n.reg .b64 before;\nmbarrier.arrive.shared::cta.b64 before, [%1];\n"
-        "mbarrier.pending_count.b64 %0, before;\n}\n"
-        : "=r"(missing)
-        : "r"(address_)
-        : "memory");
-    return missing == 1;
-  }
   DROUGHT_DEVICE void arrive_expecting(int bytes) const {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address_), "r"(bytes)
                  : "memory");
