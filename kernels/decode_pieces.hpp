@@ -133,8 +133,8 @@ DROUGHT_DEVICE void for_each_piece(Context& context, const DecodeArguments& give
   const int place = static_cast<int>(context.block().x), groups = given.kv_heads / given.heads_at_once;
   const auto seqlens = context.global(given.seqlens);
   const auto keys_of = [&](int unit) {
-    const int batch =
-        given.batch == 1 ? 0 : unit / groups;  // Of one sequence the length need not wait for `unit`.
+    // So that a lone sequence's length need not wait for the schedule.
+    const int batch = given.batch == 1 ? 0 : unit / groups;
     return DecodeKeys::of(seqlens[static_cast<std::size_t>(batch)], given.window);
   };
   int unit, tile, last, last_tile;

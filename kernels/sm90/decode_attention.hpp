@@ -272,8 +272,8 @@ class DecodeWarp {
   const int lane_;
   DecodeQueries<Tiling> queries_;
   std::uint32_t less_136_[4];
-  float largest_[column_tiles]
-                [2];  // What weights are relative to; no score is above by more than may_exceed.
+  // What weights are relative to; no score is above it by more than may_exceed.
+  float largest_[column_tiles][2];
   float sum_[column_tiles][2] = {};
   float out_[column_tiles][depth_tiles][4] = {};
 };

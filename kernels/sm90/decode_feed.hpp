@@ -1,6 +1,6 @@
-// How rows of K and V come into shared memory, tiles ahead of the products: what all ways
-// have in common, and the way that takes any page size, where a warp brings the rows of its head in copies of
-// sixteen bytes. For nvcc alone.
+// How rows of K and V come into shared memory, tiles ahead of the products: what all ways have in common, and
+// the way that takes any page size, where a warp brings the rows of its head in copies of sixteen bytes. For
+// nvcc alone.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -66,7 +66,7 @@ struct DecodeTile {
   std::uint32_t rows, scales;
 };
 
-/// Finds the pool's tokens, one for each lane, a tile ahead of their copies.
+/// Finds the pool's tokens: one for each lane, or the first of a tile.
 class DecodeTokens {
  public:
   DROUGHT_DEVICE DecodeTokens(const drought::DecodeArguments& given, const DecodeWork& work,
