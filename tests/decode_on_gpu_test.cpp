@@ -102,6 +102,27 @@ TEST_F(HopperDecode, AgreesWithTheOracleHoweverLongPagesAre) {
       }
 }
 
+// Scores of normal numbers, not divided by the root of head_dim: the largest of the first tile is exceeded by
+// more than weights may be, so that what was added up before must be rescaled.
+TEST_F(HopperDecode, AgreesWithTheOracleWhereScoresGoFarUp) {
+  for (const char* const cache : {"bf16", "fp8_e4m3", "int8", "q8_0", "q4_0"})
+    for (const std::size_t head_dim : {64, 128})
+      for (const std::size_t at_once : {1, 4, 8}) {
+        const std::size_t row_bytes = kv_type_named(cache).row_bytes(head_dim);
+        if (at_once > sm90::decode_warps(row_bytes)) continue;
+        expect_right({.cache = cache,
+                      .seqlens = {1025, 300},
+                      .page_size = 16,
+                      .splits = at_once == 4 ? 0u : 1u,
+                      .parts = 5,
+                      .heads_at_once = at_once,
+                      .heads = 32,
+                      .kv_heads = 8,
+                      .head_dim = head_dim,
+                      .scale = 1});
+      }
+}
+
 TEST_F(HopperDecode, AgreesWithTheOracleOverLongSequencesInManyPieces) {
   for (const char* const cache : {"bf16", "q4_0"})
     for (const std::size_t splits : {0, 64})
