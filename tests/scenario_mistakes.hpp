@@ -19,6 +19,8 @@ inline const std::vector<Mistake> kMistakes = {
      "colour = 'red'\n[workload]\nkind = 'churn'",
      "2:1",
      {"'colour'", "known: title, guards"}},
+    {"UnknownKeyThatHoldsALineBreak", "\"a\\nb\" = 1", "2:1", {"'a\\nb'", "known: title, guards"}},
+    {"SizeThatHoldsALineBreak", "[device]\ncapacity_bytes = \"8\\nGiB\"", "3:18", {"8\\nGiB"}},
     {"UnknownKeyOfTheDevice", "[device]\nprofil = 'h200'", "3:1", {"'profil'", "capacity_bytes"}},
     {"UnknownKeyOfTheWorkload",
      "[workload]\nkind = 'churn'\nallocation = 5",

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "harness/trace/trace_file.hpp"
 #include "tests/scenario_mistakes.hpp"
 #include "tests/scenario_text.hpp"
 #include "tests/source_root.hpp"
@@ -47,6 +48,17 @@ TEST(ScenarioFile, ThatIsMissingOrAFolderIsNamed) {
               testing::ThrowsMessage<UserError>(HasSubstr("cannot be read")));
   EXPECT_THAT([] { (void)scenario_files({"no/such"}); },
               testing::ThrowsMessage<UserError>(HasSubstr("no/such: there is no such file or folder")));
+}
+
+TEST(OneLine, ShowsControlCharactersAsEscapesAndTheRestAsItIs) {
+  EXPECT_EQ(one_line("no such file: 'a\nb\tc\rd\x1b[2J\x7f'"), "no such file: 'a\\nb\\tc\\rd\\x1b[2J\\x7f'");
+  EXPECT_EQ(one_line(std::string_view("a\0b", 3)), "a\\x00b");
+  EXPECT_EQ(one_line("größer \\n"), "größer \\n");
+}
+
+TEST(OneLine, IsWhatAMistakeIsToldIn) {
+  EXPECT_STREQ(UserError("unknown key 'a\nb'").what(), "unknown key 'a\\nb'");
+  EXPECT_STREQ(TraceError("a\nb: cannot be read").what(), "a\\nb: cannot be read");
 }
 
 TEST(Scenario, ReadsWhatAFileSaysAndDefaultsWhatItLeavesOut) {

@@ -42,8 +42,7 @@ int run_cli(int argc, char** argv, const Hire& hire) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);
-    std::cerr << "drought: " << error.what() << '\n';
-    return users_mistake;
+    throw UserError(error.what());
   }
   for (const auto& [name, chosen] : commands)
     if (app.got_subcommand(name)) return chosen();

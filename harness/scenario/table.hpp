@@ -13,14 +13,15 @@
 #include <variant>
 #include <vector>
 
+#include "harness/memory/one_line.hpp"
 #include "harness/scenario/key.hpp"
 
 namespace drought {
 
-/// The user's mistake: one line, exit status 2.
+/// The user's mistake: one line, whatever it quotes, and exit status 2.
 class UserError : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  explicit UserError(std::string_view what) : std::runtime_error(one_line(what)) {}
 };
 
 class Table;

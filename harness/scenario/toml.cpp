@@ -63,10 +63,7 @@ Table parse_toml(std::string_view text, const std::string& file) {
     return copy_table(toml::parse(text, file), file);
   } catch (const toml::parse_error& error) {
     const Position at = position(error.source());
-    std::string what(error.description());
-    for (char& letter : what)
-      if (letter == '\n') letter = ' ';
-    Table(file, at).fail(at, what);
+    Table(file, at).fail(at, error.description());
   }
 }
 

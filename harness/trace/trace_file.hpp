@@ -11,13 +11,15 @@
 #include <string>
 #include <string_view>
 
+#include "harness/memory/one_line.hpp"
+
 namespace drought {
 
-/// A trace that cannot be read. One line: "file: offset N: what", "file:line: what" or
+/// A trace that cannot be read. One line, whatever it quotes: "file: offset N: what", "file:line: what" or
 /// "file: path.to.field: what".
 class TraceError : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  explicit TraceError(std::string_view what) : std::runtime_error(one_line(what)) {}
 };
 
 /// The bytes of a file, owned.

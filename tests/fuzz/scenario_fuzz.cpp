@@ -57,7 +57,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const Catalogues catalogues{.allocators = kAllocators, .faults = kFaults, .workloads = kWorkloads};
     parse_scenario(std::string(fuzz::text_of(data, size)), "fuzz", catalogues);
   } catch (const UserError& mistake) {
-    fuzz::require(std::string_view(mistake.what()).find('\n') == std::string_view::npos, "one line");
+    fuzz::require_one_line(mistake.what());
   }
   return 0;
 }
