@@ -4,7 +4,8 @@ if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   message(FATAL_ERROR "libFuzzer is clang's: configure with -DCMAKE_CXX_COMPILER=clang++-14")
 endif()
 
-set(fuzz_flags -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+set(fuzz_flags -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+    -D_GLIBCXX_ASSERTIONS)
 
 function(add_fuzzer name)
   list(TRANSFORM ARGN PREPEND ${CMAKE_SOURCE_DIR}/)
@@ -30,3 +31,7 @@ target_link_libraries(scenario_fuzz PRIVATE Boost::stacktrace_backtrace drought:
 add_fuzzer(caching_conf allocators/caching_conf.cpp)
 add_fuzzer(config scenarios/models/config.cpp scenarios/models/model.cpp scenarios/models/vision_matrices.cpp
            kernels/rope_shape.cpp kernels/shape.cpp)
+add_fuzzer(diagnose harness/diagnose/diagnosis.cpp harness/diagnose/figures.cpp harness/diagnose/log_reader.cpp
+           harness/diagnose/phrase.cpp harness/diagnose/reproduction.cpp harness/diagnose/rules.cpp
+           harness/diagnose/scenario_draft.cpp harness/diagnose/wordings.cpp harness/device/profile.cpp
+           harness/memory/resource.cpp harness/memory/tag.cpp harness/scenario/table.cpp harness/scenario/toml.cpp)

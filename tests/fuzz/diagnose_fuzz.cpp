@@ -1,0 +1,25 @@
+// Logs: figures, a diagnosis of one printable line, and where they can be reproduced a scenario that can be
+// read.
+#include <sstream>
+
+#include "harness/diagnose/diagnosis.hpp"
+#include "harness/diagnose/log_reader.hpp"
+#include "harness/diagnose/reproduction.hpp"
+#include "harness/scenario/table.hpp"
+#include "tests/fuzz/reading.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace drought;
+  std::istringstream log{std::string(fuzz::text_of(data, size))};
+  LogReader reader;
+  reader.read(log);
+  const Diagnosis diagnosis = diagnose(reader.figures());
+  fuzz::require(!diagnosis.sentence.empty() && !diagnosis.rule.empty(),
+                "a sentence, and the rule that says it");
+  fuzz::require_one_line(diagnosis.sentence);
+  const auto scenario = reproduction(reader.figures(), diagnosis, "fuzz");
+  if (!scenario) return 0;
+  const Table read = parse_toml(*scenario, "fuzz");
+  fuzz::require(read.find("workload") && read.find("expect"), "a scenario");
+  return 0;
+}
