@@ -227,6 +227,16 @@ TEST(Diagnosis, SeesMoreLentThanThereIsWithoutAnyRefusal) {
   EXPECT_EQ(diagnose(figures).shortage, Shortage::no_shortage);
 }
 
+TEST(Diagnosis, TellsNoAmountBelowNothingWhereRoundingHidesTheRest) {
+  Figures figures;
+  figures.requested = exact(64_MiB);
+  figures.limit = exact(1000_MiB);
+  figures.live = {.value = 1001_MiB, .rounding = 2_MiB};
+  const Diagnosis diagnosis = diagnose(figures);
+  EXPECT_EQ(diagnosis.rule, "pool_is_full");
+  EXPECT_THAT(diagnosis.sentence, testing::StartsWith("512.00 KiB of 1000.00 MiB are not lent"));
+}
+
 TEST(Diagnosis, TurnsOnASingleByte) {
   Figures figures;
   figures.requested = exact(1000);

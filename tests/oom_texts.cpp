@@ -142,6 +142,12 @@ const std::vector<OomText>& oom_decoys() {
        repeated("CUDA out of memory. Tried to allocate 2.00 GiB (GPU 3; 39.39 GiB total capacity; 37.00 GiB "
                 "already allocated; 1.99 GiB free; 37.00 GiB reserved in total by PyTorch)\n",
                 8)},
+      {"MoreLentThanThePoolMayHold", Shortage::undecided, "8.25 MiB lent and 10 B to lend",
+       "Allocator (GPU_0_bfc) ran out of memory trying to allocate 3.00GiB (rounded to 3221225472)\n"
+       "Limit:                              10\nInUse:                         8650752\n"},
+      {"MoreLentThanBorrowed", Shortage::undecided, "12.10 GiB lent and 1.90 GiB to lend",
+       "CUDA out of memory. Tried to allocate 2.00 GiB (GPU 0; 23.65 GiB total capacity; 12.10 GiB already "
+       "allocated; 1.25 GiB free; 1.90 GiB reserved in total by PyTorch)\n"},
       {"AWarningOfTensorFlow", Shortage::capacity, "less than the 120.12 MiB",
        "W bfc_allocator.cc:485] Allocator (GPU_0_bfc) ran out of memory trying to allocate 120.12MiB "
        "(rounded "

@@ -32,6 +32,9 @@ std::string missing(const Figures& f) {
     return f.free->text() + " were free, more than the " + f.requested->text() +
            " asked for: another limit refused it, and the log does not say which";
   if (!f.live) return "what the allocator has lent is not told";
+  for (const MaybeFigure* const most : {&f.limit, &f.reserved})
+    if (*most && surely_below(**most, *f.live))
+      return f.live->text() + " lent and " + (*most)->text() + " to lend are not told of one pool";
   if (!f.limit && !f.total) return "neither the device's size nor the pool's limit is told";
   if (!f.limit && !f.free) return "the device's free memory is not told";
   if (!f.limit && !f.reserved && !f.idle && !f.process) return "what the allocator has borrowed is not told";

@@ -1,5 +1,7 @@
 #include "harness/diagnose/figures.hpp"
 
+#include <algorithm>
+
 #include "harness/memory/bytes.hpp"
 
 namespace drought {
@@ -7,6 +9,13 @@ namespace {
 
 // A context takes 0.5 GiB (measured on an H200), with cuBLAS and NCCL up to 2 GiB.
 constexpr std::int64_t kContextMax = 2_GiB, kFreshContextMax = 768_MiB;
+
+/// Nothing where the part is more than the whole.
+std::optional<Bounds> rest_of(const MaybeFigure& whole, const MaybeFigure& part) {
+  if (!whole || !part || surely_below(*whole, *part)) return {};
+  const Bounds rest = Bounds(*whole) - Bounds(*part);
+  return Bounds(std::max(rest.low, std::int64_t{0}), rest.high);
+}
 
 }  // namespace
 
@@ -27,11 +36,9 @@ Figure Figures::asked_of_device() const {
   return segment;
 }
 
-std::optional<Bounds> Figures::idle_bytes() const {
-  if (idle) return Bounds(*idle);
-  if (reserved && live) return Bounds(*reserved) - Bounds(*live);
-  return {};
-}
+std::optional<Bounds> Figures::idle_bytes() const { return idle ? Bounds(*idle) : rest_of(reserved, live); }
+
+std::optional<Bounds> Figures::room_bytes() const { return rest_of(limit, live); }
 
 std::optional<Bounds> Figures::held_by_others() const {
   if (!total || !free || async_pool) return {};

@@ -121,6 +121,8 @@ struct Figures {
   Figure asked_of_device() const;
   /// Borrowed by the allocator and not lent, as told or as the difference.
   std::optional<Bounds> idle_bytes() const;
+  /// What the limit leaves to lend. Nothing where more is lent: then the two are not of one pool.
+  std::optional<Bounds> room_bytes() const;
   /// What other processes hold of the device: what neither it has free nor this process holds. Where the
   /// process's own total is not told, a context's worth of that may be its own.
   std::optional<Bounds> held_by_others() const;

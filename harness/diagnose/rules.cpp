@@ -1,4 +1,6 @@
 // The rules. Each compares figures as spans, so that what was rounded away never decides.
+#include <algorithm>
+
 #include "harness/diagnose/diagnosis.hpp"
 #include "harness/memory/bytes.hpp"
 
@@ -157,12 +159,12 @@ Sentence in_pieces(const Figures& f) {
   const bool idle_suffices = idle && surely_at_least(*idle, *f.requested);
   // A pool with a limit may hold it in blocks that cannot be joined, or have the right to borrow the rest.
   const bool may_borrow = !idle || (f.free && surely_at_least(*f.free, *f.requested));
-  const bool limit_suffices =
-      f.limit && f.live && may_borrow && surely_at_least(Bounds(*f.limit) - Bounds(*f.live), *f.requested);
+  const auto room = f.room_bytes();
+  const bool limit_suffices = room && may_borrow && surely_at_least(*room, *f.requested);
   if (!idle_suffices && !limit_suffices) return {};
-  return (idle_suffices ? bytes_text(idle->middle()) + " are idle in the allocator"
-                        : bytes_text((Bounds(*f.limit) - Bounds(*f.live)).middle()) + " of the pool's " +
-                              f.limit->text() + " are not lent") +
+  return (idle_suffices
+              ? bytes_text(idle->middle()) + " are idle in the allocator"
+              : bytes_text(room->middle()) + " of the pool's " + f.limit->text() + " are not lent") +
          ", and " + f.requested->text() + " were refused" +
          (f.hole ? "; the largest piece has " + f.hole->text() : std::string()) +
          "; compaction would serve it";
@@ -173,8 +175,9 @@ Sentence buffer_too_small(const Figures& f) {
   if (f.workspace_left && surely_below(*f.workspace_left, *f.requested))
     return f.requested->text() + " were asked of a buffer of fixed size with " + f.workspace_left->text() +
            " left: it is the buffer that is too small, not the device";
-  if (!f.limit || !f.live || !f.free || !surely_at_least(*f.free, *f.requested)) return {};
-  if (!surely_below(Bounds(*f.limit) - Bounds(*f.live), *f.requested)) return {};
+  const auto room = f.room_bytes();
+  if (!room || !f.free || !surely_at_least(*f.free, *f.requested)) return {};
+  if (!surely_below(*room, *f.requested)) return {};
   return f.requested->text() + " were asked of a pool of " + f.limit->text() + " with " + f.live->text() +
          " lent, and the device has " + f.free->text() + " free: it is the pool that is too small";
 }
@@ -184,8 +187,8 @@ Sentence after_ready(const Figures& f) {
   const std::string short_by = bytes_text((Bounds(f.asked_of_device()) - Bounds(*f.free)).middle());
   if (f.ready && f.live && !surely_below(*f.live, *f.ready))
     return "the program was ready with " + f.ready->text() + "; since then it took " +
-           bytes_text((Bounds(*f.live) - Bounds(*f.ready)).middle()) + " and asks for " +
-           f.requested->text() + ", " + short_by + " too much";
+           bytes_text(std::max((Bounds(*f.live) - Bounds(*f.ready)).middle(), std::int64_t{0})) +
+           " and asks for " + f.requested->text() + ", " + short_by + " too much";
   if (f.sized && surely_below(*f.requested, *f.sized))
     return "the KV cache was given " + f.sized->text() + ", and what came after asks for " +
            f.requested->text() + ", " + short_by + " too much: the margin did not count it";
@@ -200,10 +203,10 @@ Sentence oversubscribed(const Figures& f) {
 
 Sentence pool_is_full(const Figures& f) {
   if (!f.requested || !f.limit) return {};
-  const Bounds room = f.live ? Bounds(*f.limit) - Bounds(*f.live) : Bounds(*f.limit);
-  if (!surely_below(room, *f.requested)) return {};
-  return bytes_text(room.middle()) + " of " + f.limit->text() + " are not lent, " +
-         bytes_text((Bounds(*f.requested) - room).middle()) + " less than the " + f.requested->text() +
+  const auto room = f.live ? f.room_bytes() : Bounds(*f.limit);
+  if (!room || !surely_below(*room, *f.requested)) return {};
+  return bytes_text(room->middle()) + " of " + f.limit->text() + " are not lent, " +
+         bytes_text((Bounds(*f.requested) - *room).middle()) + " less than the " + f.requested->text() +
          " asked for: compaction could not serve it";
 }
 
