@@ -1,6 +1,7 @@
 // Work on two streams that nothing orders is a race whichever way this run happened to order it; what
 // CUDA orders is none.
 #include "harness/memory/access_order.hpp"
+#include "tests/named.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -146,7 +147,7 @@ INSTANTIATE_TEST_SUITE_P(Every, HostWait,
                                          Wait{"Free", Site::cudaFree, {}, 0},
                                          Wait{"EventSynchronize", Site::cudaEventSynchronize, {}, 7},
                                          Wait{"EventQuery", Site::cudaEventQuery, {}, 7}),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         by_name);
 
 TEST_F(AccessOrderTest, OrdersNothingByWaitingForAThirdStream) {
   EXPECT_EQ(write(kA), "");

@@ -15,6 +15,7 @@
 #include "allocators/legacy_pool.hpp"
 #include "allocators/vmm_pool.hpp"
 #include "tests/broken_keepers.hpp"
+#include "tests/named.hpp"
 #include "tests/seed.hpp"
 
 namespace drought {
@@ -35,7 +36,7 @@ std::string run_seeded(AllocatorMachine& machine, std::uint64_t seed, std::uint6
 
 class EveryAllocatorsMachine : public testing::TestWithParam<AllocatorEntry> {};
 INSTANTIATE_TEST_SUITE_P(Catalogue, EveryAllocatorsMachine, testing::ValuesIn(allocator_catalogue()),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         by_name);
 
 TEST_P(EveryAllocatorsMachine, KeepsItsWordOverAMillionOperations) {
   AllocatorMachine machine(GetParam(), test_seed(), false);

@@ -3,6 +3,7 @@
 
 #include "allocators/caching.hpp"
 #include "tests/conformance.hpp"
+#include "tests/named.hpp"
 #include "tests/seed.hpp"
 
 namespace drought {
@@ -44,8 +45,7 @@ TEST_P(ConfiguredCaching, KeepsEveryClaimOfAnAllocator) {
   EXPECT_GE(asked, 6u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Each, ConfiguredCaching, testing::ValuesIn(kEntries),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Each, ConfiguredCaching, testing::ValuesIn(kEntries), by_name);
 
 }  // namespace
 }  // namespace drought

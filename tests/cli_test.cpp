@@ -9,6 +9,7 @@
 
 #include "harness/device/child.hpp"
 #include "tests/folder.hpp"
+#include "tests/named.hpp"
 #include "tests/source_root.hpp"
 
 namespace drought {
@@ -129,7 +130,7 @@ INSTANTIATE_TEST_SUITE_P(
                   "/no/such/folder/x.json: cannot be written"},
         WrongWord{"JUnitThatCannotBeWritten", "run FILE --junit /no/such/folder/x.xml",
                   "/no/such/folder/x.xml: cannot be written"}),
-    [](const auto& info) { return std::string(info.param.name); });
+    by_name);
 
 TEST_F(Cli, AnswersTwoWithThePlaceOfAMistakeInAFileBeforeAnyOtherRuns) {
   folder_.file("a.toml", kGood);

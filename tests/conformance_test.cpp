@@ -11,6 +11,7 @@
 
 #include "allocators/catalogue.hpp"
 #include "tests/broken_allocators.hpp"
+#include "tests/named.hpp"
 #include "tests/seed.hpp"
 
 namespace drought {
@@ -120,8 +121,7 @@ TEST(ConformanceSuite, FindsNothingWrongWithAnAllocatorThatPassesEverythingOn) {
 }
 
 class EveryAllocator : public testing::TestWithParam<AllocatorEntry> {};
-INSTANTIATE_TEST_SUITE_P(Catalogue, EveryAllocator, testing::ValuesIn(allocator_catalogue()),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Catalogue, EveryAllocator, testing::ValuesIn(allocator_catalogue()), by_name);
 
 /// One drawn call: what to do, to which block, and how large, in numbers that shrink towards nothing.
 using Drawn = std::tuple<std::uint8_t, std::uint8_t, std::uint32_t>;

@@ -17,6 +17,7 @@
 #include "kernels/decode_attention.hpp"
 #include "tests/cuda_lane.hpp"
 #include "tests/guard_cases.hpp"
+#include "tests/named.hpp"
 
 namespace drought {
 namespace {
@@ -24,8 +25,7 @@ namespace {
 using testing::HasSubstr;
 
 class EveryGuardCaseOnCuda : public CudaLane, public testing::WithParamInterface<GuardCase> {};
-INSTANTIATE_TEST_SUITE_P(Each, EveryGuardCaseOnCuda, testing::ValuesIn(guard_cases()),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Each, EveryGuardCaseOnCuda, testing::ValuesIn(guard_cases()), by_name);
 
 TEST_P(EveryGuardCaseOnCuda, IsNoticedInAProcessOfItsOwn) {
   const ChildEnd end = Child(job("guard_case")).finish("cuda " + std::string(GetParam().name));

@@ -15,6 +15,7 @@
 #include "harness/diagnose/wordings.hpp"
 #include "harness/memory/bytes.hpp"
 #include "harness/sched/random.hpp"
+#include "tests/named.hpp"
 #include "tests/oom_texts.hpp"
 #include "tests/seed.hpp"
 
@@ -31,14 +32,14 @@ Figures figures_in(const std::string& text) {
 }
 
 class OomTexts : public testing::TestWithParam<OomText> {};
+
 TEST_P(OomTexts, AreDiagnosedWithTheirNumbers) {
   const Diagnosis diagnosis = diagnose(figures_in(GetParam().text));
   EXPECT_EQ(name(diagnosis.shortage), name(GetParam().shortage)) << diagnosis.sentence;
   EXPECT_THAT(diagnosis.sentence, HasSubstr(GetParam().says));
 }
-std::string name_of(const testing::TestParamInfo<OomText>& info) { return info.param.name; }
-INSTANTIATE_TEST_SUITE_P(Real, OomTexts, testing::ValuesIn(oom_texts()), name_of);
-INSTANTIATE_TEST_SUITE_P(Decoy, OomTexts, testing::ValuesIn(oom_decoys()), name_of);
+INSTANTIATE_TEST_SUITE_P(Real, OomTexts, testing::ValuesIn(oom_texts()), by_name);
+INSTANTIATE_TEST_SUITE_P(Decoy, OomTexts, testing::ValuesIn(oom_decoys()), by_name);
 
 // What comes before, and lines about other things, change nothing.
 TEST_P(OomTexts, AreDiagnosedTheSameInTheMiddleOfALog) {

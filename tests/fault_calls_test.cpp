@@ -11,6 +11,7 @@
 #include "faults/late_error.hpp"
 #include "harness/gtest/armed_rig.hpp"
 #include "harness/gtest/matchers.hpp"
+#include "tests/named.hpp"
 #include "tests/scenario_text.hpp"
 
 namespace drought {
@@ -23,8 +24,7 @@ std::string with_fault(const std::string& kind_and_when) {
 }
 
 class EveryFault : public testing::TestWithParam<FaultEntry> {};
-INSTANTIATE_TEST_SUITE_P(Catalogue, EveryFault, testing::ValuesIn(fault_catalogue()),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Catalogue, EveryFault, testing::ValuesIn(fault_catalogue()), by_name);
 
 TEST_P(EveryFault, AnswersOnlyWhatTheCallDocumentsAndHoldsNothingAfterIt) {
   const Scenario scenario =

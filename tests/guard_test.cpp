@@ -12,6 +12,7 @@
 #include "harness/device/child.hpp"
 #include "tests/guard_cases.hpp"
 #include "tests/host_lane.hpp"
+#include "tests/named.hpp"
 #include "tests/probe.hpp"
 #include "tests/scenario_text.hpp"
 #include "tests/seed.hpp"
@@ -24,8 +25,7 @@ using testing::Not;
 using Work = Device::Work;
 
 class EveryGuardCase : public testing::TestWithParam<GuardCase> {};
-INSTANTIATE_TEST_SUITE_P(Each, EveryGuardCase, testing::ValuesIn(guard_cases()),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Each, EveryGuardCase, testing::ValuesIn(guard_cases()), by_name);
 
 std::string come_of(const GuardCase& one, const Guard::Options& options) {
   const auto device = h200();

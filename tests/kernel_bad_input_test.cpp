@@ -13,6 +13,7 @@
 #include "kernels/catalogue.hpp"
 #include "kernels/shape.hpp"
 #include "tests/kernel_memory.hpp"
+#include "tests/named.hpp"
 #include "tests/tried_kernels.hpp"
 
 namespace drought {
@@ -24,8 +25,7 @@ using testing::Not;
 class EveryKernel : public TriedKernel {};
 
 INSTANTIATE_TEST_SUITE_P(Catalogue, EveryKernel,
-                         testing::ValuesIn(kernel_catalogue().begin(), kernel_catalogue().end()),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         testing::ValuesIn(kernel_catalogue().begin(), kernel_catalogue().end()), by_name);
 
 /// The keys of a kernel's shape, as the text of a tested one names them.
 std::set<std::string> keys_of(std::string_view kernel) {

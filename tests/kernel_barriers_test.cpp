@@ -25,6 +25,7 @@
 #include "kernels/rope_block.hpp"
 #include "kernels/sampling.hpp"
 #include "tests/kernel_memory.hpp"
+#include "tests/named.hpp"
 #include "tests/source_tree.hpp"
 
 namespace drought {
@@ -165,11 +166,9 @@ std::set<Place> places_of(const Subject& subject) {
 }
 
 class EveryKernelBarrier : public testing::TestWithParam<Subject> {};
-INSTANTIATE_TEST_SUITE_P(Kernels, EveryKernelBarrier, testing::ValuesIn(subjects()),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Kernels, EveryKernelBarrier, testing::ValuesIn(subjects()), by_name);
 using EveryKernelBarrierDeathTest = EveryKernelBarrier;
-INSTANTIATE_TEST_SUITE_P(Kernels, EveryKernelBarrierDeathTest, testing::ValuesIn(subjects()),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Kernels, EveryKernelBarrierDeathTest, testing::ValuesIn(subjects()), by_name);
 
 TEST_P(EveryKernelBarrier, IsNotReportedWhereItStands) { EXPECT_FALSE(places_of(GetParam()).empty()); }
 

@@ -18,6 +18,7 @@
 #include "kernels/sampling.hpp"
 #include "kernels/shape.hpp"
 #include "tests/kernel_memory.hpp"
+#include "tests/named.hpp"
 #include "tests/tried_kernels.hpp"
 
 namespace drought {
@@ -33,8 +34,7 @@ void put(std::span<std::byte> part, std::size_t at, float value) {
 class EveryKernelsNumbers : public TriedKernel {};
 
 INSTANTIATE_TEST_SUITE_P(Catalogue, EveryKernelsNumbers,
-                         testing::ValuesIn(kernel_catalogue().begin(), kernel_catalogue().end()),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         testing::ValuesIn(kernel_catalogue().begin(), kernel_catalogue().end()), by_name);
 
 /// Every element of every output; a token of -1, which is none, reads as NaN.
 std::vector<double> elements(const Kernel& kernel, KernelMemory& memory) {

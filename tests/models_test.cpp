@@ -7,6 +7,7 @@
 #include "harness/memory/bytes.hpp"
 #include "scenarios/models/config.hpp"
 #include "scenarios/models/model.hpp"
+#include "tests/named.hpp"
 
 namespace drought {
 namespace {
@@ -160,7 +161,7 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{"VisionKind", R"(+ "vision_config": 3)", "vision_config: is not an object"},
         Mistake{"VisionField", R"(+ "vision_config": {"patch_size": 14})",
                 "vision_config.depth: is missing"}),
-    [](const auto& info) { return std::string(info.param.name); });
+    by_name);
 
 TEST(Config, ReadsTheScalingsOfRopeThatAKernelHasAndNamesOneThatNoneHas) {
   const auto read = [](const std::string& more) {

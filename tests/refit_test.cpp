@@ -12,6 +12,7 @@
 #include "harness/trace/readers.hpp"
 #include "harness/trace/snapshot.hpp"
 #include "harness/trace/snapshot_writer.hpp"
+#include "tests/named.hpp"
 #include "tests/source_root.hpp"
 
 namespace drought {
@@ -177,7 +178,7 @@ TEST_P(EveryAllocatorRefit, ServesATraceAtTheCapacityFoundAndNotOneGranuleBelow)
 }
 INSTANTIATE_TEST_SUITE_P(Catalogue, EveryAllocatorRefit,
                          testing::ValuesIn(allocator_catalogue().begin(), allocator_catalogue().end()),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         by_name);
 
 /// Writes what the run did, reads it again, and replays it through caching, every decision compared.
 ReplayResult replayed_again(const RefitRun& run) {

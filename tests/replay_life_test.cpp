@@ -6,6 +6,7 @@
 
 #include "harness/trace/replay.hpp"
 #include "harness/trace/snapshot.hpp"
+#include "tests/named.hpp"
 #include "tests/recorded_life.hpp"
 #include "tests/seed.hpp"
 #include "tests/source_root.hpp"
@@ -61,8 +62,7 @@ TEST_P(RecordedLife, IsPredictedWithoutADifference) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Every, RecordedLife, testing::ValuesIn(kLives),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Every, RecordedLife, testing::ValuesIn(kLives), by_name);
 
 /// Traces that were recorded elsewhere, and the lives above.
 const std::vector<Trace>& traces() {

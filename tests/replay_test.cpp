@@ -12,6 +12,7 @@
 #include "harness/scenario/table.hpp"
 #include "harness/trace/snapshot.hpp"
 #include "tests/conformance.hpp"
+#include "tests/named.hpp"
 #include "tests/source_root.hpp"
 
 namespace drought {
@@ -97,7 +98,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Recorded{"fuzz12", false, 11073, 3089 + 893 + 881, 706740224, {.cap = 1}},
                     Recorded{"wrapped", false, 3000, 1028 + 14, 1220542464, {.start = 15}},
                     Recorded{"public_silmont2000", false, 97, 36 + 9, 3781165056, {}}),
-    [](const auto& info) { return info.param.name; });
+    by_name);
 
 // A ring that held only the last events shows neither what was there before nor how it came to be.
 TEST(Replay, RebuildsTheStartOfATraceWhoseBeginningWasOverwritten) {

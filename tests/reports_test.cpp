@@ -14,6 +14,7 @@
 #include "harness/diagnose/reproduction.hpp"
 #include "harness/scenario/run.hpp"
 #include "scenarios/catalogue.hpp"
+#include "tests/named.hpp"
 #include "tests/oom_texts.hpp"
 #include "tests/seed.hpp"
 #include "tests/source_root.hpp"
@@ -141,8 +142,7 @@ TEST_P(OomTextsAsScenarios, ComeToTheSameShortageWithTheSameRequest) {
   EXPECT_TRUE(is_good(result.verdict)) << result.why << "\n" << *text;
   EXPECT_EQ(result.diagnosis, name(GetParam().shortage)) << *text;
 }
-INSTANTIATE_TEST_SUITE_P(Every, OomTextsAsScenarios, testing::ValuesIn(oom_texts()),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Every, OomTextsAsScenarios, testing::ValuesIn(oom_texts()), by_name);
 
 TEST(Reproductions, AreNotMadeUpWhereTheNumbersDoNotDecide) {
   EXPECT_FALSE(reproduction({}, diagnose({}), "nothing"));

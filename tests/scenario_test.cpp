@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "harness/trace/trace_file.hpp"
+#include "tests/named.hpp"
 #include "tests/scenario_mistakes.hpp"
 #include "tests/scenario_text.hpp"
 #include "tests/source_root.hpp"
@@ -38,8 +39,7 @@ TEST_P(BadScenario, IsAnsweredWithItsPlaceTheWrongWordAndTheKnownWords) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Each, BadScenario, testing::ValuesIn(kMistakes),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Each, BadScenario, testing::ValuesIn(kMistakes), by_name);
 
 TEST(ScenarioFile, ThatIsMissingOrAFolderIsNamed) {
   EXPECT_THAT([] { (void)read_text_file("no/such.toml"); },

@@ -11,6 +11,7 @@
 
 #include "tests/conformance.hpp"
 #include "tests/host_lane.hpp"
+#include "tests/named.hpp"
 #include "tests/scenario_text.hpp"
 #include "tests/scripted_device.hpp"
 #include "tests/seed.hpp"
@@ -64,8 +65,7 @@ constexpr BrokenLibrary kBroken[] = {
 void PrintTo(const BrokenLibrary& library, std::ostream* out) { *out << library.name; }
 
 class EveryBrokenLibrary : public testing::TestWithParam<BrokenLibrary> {};
-INSTANTIATE_TEST_SUITE_P(Each, EveryBrokenLibrary, testing::ValuesIn(kBroken),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Each, EveryBrokenLibrary, testing::ValuesIn(kBroken), by_name);
 
 TEST_P(EveryBrokenLibrary, IsCaughtByTheConformanceSuite) {
   const AllocatorEntry entry{GetParam().name, "broken on purpose", GetParam().make, false};

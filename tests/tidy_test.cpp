@@ -13,6 +13,7 @@
 
 #include "harness/scenario/scenario.hpp"
 #include "scenarios/catalogue.hpp"
+#include "tests/named.hpp"
 #include "tests/source_root.hpp"
 #include "tests/source_tree.hpp"
 #include "tests/tidy_bans.hpp"
@@ -242,15 +243,13 @@ const std::vector<BrokenSource> kBroken{
 
 class TidyRule : public testing::TestWithParam<NamedRule> {};
 TEST_P(TidyRule, HoldsEverywhere) { EXPECT_THAT(complaints(GetParam().judge), IsEmpty()); }
-INSTANTIATE_TEST_SUITE_P(Each, TidyRule, testing::ValuesIn(kRules),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Each, TidyRule, testing::ValuesIn(kRules), by_name);
 
 class TidyCanary : public testing::TestWithParam<BrokenSource> {};
 TEST_P(TidyCanary, IsNoticed) {
   EXPECT_THAT(complaints(GetParam().judge, {made_up(GetParam().path, GetParam().text)}), Not(IsEmpty()));
 }
-INSTANTIATE_TEST_SUITE_P(Each, TidyCanary, testing::ValuesIn(kBroken),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Each, TidyCanary, testing::ValuesIn(kBroken), by_name);
 
 TEST(Tidy, HasACanaryForEachOfItsRules) {
   for (const NamedRule& rule : kRules)

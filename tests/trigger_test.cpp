@@ -9,6 +9,7 @@
 
 #include "harness/device/device.hpp"
 #include "harness/memory/interfaces.hpp"
+#include "tests/named.hpp"
 #include "tests/seed.hpp"
 
 namespace drought {
@@ -80,8 +81,7 @@ TEST_P(TriggerPredicate, TakesWhatItNamesAndLeavesTheRest) {
   EXPECT_FALSE(strikes(predicate.options, predicate.miss, predicate.miss_now));
 }
 
-INSTANTIATE_TEST_SUITE_P(Every, TriggerPredicate, testing::ValuesIn(predicates()),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Every, TriggerPredicate, testing::ValuesIn(predicates()), by_name);
 
 TEST(Trigger, StrikesOnlyWherePredicatesAgreeAllTogether) {
   EXPECT_TRUE(strikes({.site = "cudaMalloc", .tag = "kv_*", .bytes_min = 50}, a_call()));
