@@ -111,8 +111,8 @@ TEST(Guard, LendsTensOfThousandsOfBlocksAndThenSaysThatTheHostHasNoMoreMappings)
   {
     Guard guard(*device, {.canary_bytes = 0});
     try {
-      // AddressSanitizer ends where it finds no mapping for itself.
-      const std::size_t most = sanitizers::address ? 26'000 : 65'530;
+      // A sanitizer ends where it finds no mapping for itself.
+      const std::size_t most = sanitizers::address || sanitizers::thread ? 26'000 : 65'530;
       while (blocks.size() < most) blocks.push_back(guard.allocate(request));
     } catch (const OutOfMemory& refusal) {
       EXPECT_THAT(refusal.what(), HasSubstr("cuMemMap"));
