@@ -104,6 +104,7 @@ INSTANTIATE_TEST_SUITE_P(
         WrongWord{"NoCommand", "", "subcommand"},
         WrongWord{"UnknownCommand", "rum FILE", "unknown command 'rum'; known: run, sweep"},
         WrongWord{"UnknownOption", "run FILE --sede 3", "--sede"},
+        WrongWord{"OptionThatHoldsALineBreak", "run FILE '--se\nde'", "--se\\nde"},
         WrongWord{"SeedThatIsNoNumber", "run FILE --seed many", "many"},
         WrongWord{"NegativeSeed", "run FILE --seed -1", "seed"},
         WrongWord{"UnknownDevice", "run FILE --device tpu", "unknown device 'tpu'; known: host, cuda"},
