@@ -2,7 +2,6 @@
 #include "harness/device/cuda_device.hpp"
 
 #include <algorithm>
-#include <cstdio>
 #include <stdexcept>
 
 namespace drought {
@@ -28,9 +27,6 @@ const typename Ranges::value_type* containing(const Ranges& ranges, std::uintptr
   return address - found.first < found.second.bytes ? &found : nullptr;
 }
 
-std::uintptr_t as_address(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
-void* as_pointer(std::uintptr_t address) { return reinterpret_cast<void*>(address); }
-
 Profile with_capacity(Profile profile, std::size_t capacity_bytes, std::size_t gpu_bytes) {
   if (capacity_bytes != 0) profile.total_bytes = capacity_bytes;
   profile.total_bytes = std::min(profile.total_bytes, gpu_bytes);
@@ -38,13 +34,6 @@ Profile with_capacity(Profile profile, std::size_t capacity_bytes, std::size_t g
     throw std::invalid_argument("a device of " + format_bytes(profile.total_bytes) +
                                 " does not hold its own context of " + format_bytes(profile.context_bytes));
   return profile;
-}
-
-/// A call of the destructor: what a dead context refuses is expected, anything else is said aloud.
-void closing(Status status, const char* call) {
-  if (status != Status::success && !is_sticky(status))
-    std::fprintf(stderr, "cuda lane: %s answered %s while the device was closed\n", call,
-                 name(status).c_str());
 }
 
 }  // namespace
@@ -59,18 +48,15 @@ CudaDevice::CudaDevice(const Profile& profile, const DeviceOptions& options, con
 
 CudaDevice::~CudaDevice() {
   give_back_graphs();
-  closing(as_status(cudaDeviceSynchronize()), "cudaDeviceSynchronize");
-  for (const auto& [id, event] : events_) closing(as_status(cudaEventDestroy(event)), "cudaEventDestroy");
-  for (const auto& [id, stream] : streams_)
-    closing(as_status(cudaStreamDestroy(stream)), "cudaStreamDestroy");
+  closing(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+  for (const auto& [id, event] : events_) closing(cudaEventDestroy(event), "cudaEventDestroy");
+  for (const auto& [id, stream] : streams_) closing(cudaStreamDestroy(stream), "cudaStreamDestroy");
   give_back_pool();
   give_back_address_space();
-  for (const auto& [block, bytes] : footprint_.blocks())
-    closing(as_status(cudaFree(as_pointer(block))), "cudaFree");
+  for (const auto& [block, bytes] : footprint_.blocks()) closing(cudaFree(as_pointer(block)), "cudaFree");
   for (const auto& [begin, range] : registered_)
-    closing(as_status(cudaHostUnregister(as_pointer(begin))), "cudaHostUnregister");
-  for (const auto& [begin, range] : pinned_)
-    closing(as_status(cudaFreeHost(as_pointer(begin))), "cudaFreeHost");
+    closing(cudaHostUnregister(as_pointer(begin)), "cudaHostUnregister");
+  for (const auto& [begin, range] : pinned_) closing(cudaFreeHost(as_pointer(begin)), "cudaFreeHost");
 }
 
 std::size_t CudaDevice::room_bytes() const {

@@ -1,5 +1,7 @@
 #include "harness/device/cuda_driver.hpp"
 
+#include <cstdio>
+
 namespace drought {
 namespace {
 
@@ -36,5 +38,11 @@ Status as_status(cudaError_t error) {
 }
 
 Status as_status(CUresult result) { return static_cast<Status>(result); }
+
+void closing(Status status, const char* call) {
+  if (status != Status::success && !is_sticky(status))
+    std::fprintf(stderr, "cuda lane: %s answered %s while the device was closed\n", call,
+                 name(status).c_str());
+}
 
 }  // namespace drought

@@ -5,6 +5,7 @@
 #include <cuda.h>
 #include <cuda_runtime_api.h>
 
+#include <cstdint>
 #include <string>
 
 #include "harness/device/status.hpp"
@@ -29,5 +30,16 @@ struct CudaDriver {
 /// later kernel launch's check would find it; it is taken from there, because Device keeps the slot.
 Status as_status(cudaError_t error);
 Status as_status(CUresult result);
+
+/// Of a call by which the device is closed: what a dead context refuses is expected, anything else is said
+/// aloud.
+void closing(Status status, const char* call);
+template <typename Answer>
+void closing(Answer answer, const char* call) {
+  closing(as_status(answer), call);
+}
+
+inline std::uintptr_t as_address(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
+inline void* as_pointer(std::uintptr_t address) { return reinterpret_cast<void*>(address); }
 
 }  // namespace drought

@@ -1,7 +1,5 @@
 // Captures and graphs of the cuda lane: the driver's own, under ids that cannot be mistaken for stale
 // pointers. A cap counts what graphs take and refuses none of it, because only the driver knows it before.
-#include <cstdio>
-
 #include "harness/device/cuda_device.hpp"
 
 namespace drought {
@@ -17,13 +15,6 @@ cudaStreamCaptureMode mode_of(CaptureMode mode) {
       return cudaStreamCaptureModeRelaxed;
   }
   return cudaStreamCaptureModeGlobal;
-}
-
-void closing(cudaError_t error, const char* call) {
-  const Status status = as_status(error);
-  if (status != Status::success && !is_sticky(status))
-    std::fprintf(stderr, "cuda lane: %s answered %s while the device was closed\n", call,
-                 name(status).c_str());
 }
 
 }  // namespace

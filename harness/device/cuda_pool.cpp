@@ -9,21 +9,11 @@
 namespace drought {
 namespace {
 
-std::uintptr_t as_address(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
-void* as_pointer(std::uintptr_t address) { return reinterpret_cast<void*>(address); }
-
 Status attribute(cudaMemPool_t pool, cudaMemPoolAttr which, std::size_t& out) {
   std::uint64_t value = 0;
   const Status status = as_status(cudaMemPoolGetAttribute(pool, which, &value));
   out = value;
   return status;
-}
-
-void closing(cudaError_t error, const char* call) {
-  const Status status = as_status(error);
-  if (status != Status::success && !is_sticky(status))
-    std::fprintf(stderr, "cuda lane: %s answered %s while the device was closed\n", call,
-                 name(status).c_str());
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 // answered by the driver; beside them stands what each costs, for the cap, and what is mapped, so that
 // the device can be closed.
 #include <algorithm>
-#include <cstdio>
 
 #include "harness/device/cuda_device.hpp"
 
@@ -12,13 +11,6 @@ namespace {
 CUmemLocation here() { return {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = 0}; }
 
 CUdeviceptr as_device(const void* pointer) { return reinterpret_cast<CUdeviceptr>(pointer); }
-
-void closing(CUresult result, const char* call) {
-  const Status status = as_status(result);
-  if (status != Status::success && !is_sticky(status))
-    std::fprintf(stderr, "cuda lane: %s answered %s while the device was closed\n", call,
-                 name(status).c_str());
-}
 
 }  // namespace
 
