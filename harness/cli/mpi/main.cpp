@@ -14,6 +14,9 @@ int main(int argc, char** argv) {
   const auto hire = [](const Crew::Options& workers) { return std::make_unique<Ranks>(workers); };
   // A worker of this program's own is no rank.
   if (argc > 1 && std::string_view(argv[1]) == "--child") return run_drought(argc, argv, hire);
+  // A long message is else read out of the sender's memory, and one whose sender was killed never ends
+  // (OpenMPI 4.1's vader, "Read -1, errno = 3").
+  setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", 0);
   MPI_Init(&argc, &argv);
   int rank = 0;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
