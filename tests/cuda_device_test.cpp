@@ -1,8 +1,10 @@
 // What the cuda lane adds to the driver's own answers: the cap and its accounting, streams and events
 // by id, and a GPU left as it was found. The table of answers that both lanes share is in semantics.cpp.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <array>
+#include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
@@ -85,6 +87,19 @@ TEST_F(CudaLane, RefusesAFillOrCopyOfMemoryThatIsNotThereAndStaysHealthy) {
   EXPECT_EQ(device_->take_last_error(), Status::invalid_value);
   EXPECT_EQ(touch(*device_, {.address = address(live)}), Status::success);
   EXPECT_EQ(device_->synchronize(), Status::success);
+}
+
+TEST_F(CudaLane, CopiesWhatTheHostMappedWhereABlockWas) {
+  void *const to = block(4096), *const freed = block(128_MiB);
+  ASSERT_EQ(device_->free(freed), Status::success);
+  void* const mapped =
+      ::mmap(freed, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  if (mapped == MAP_FAILED) GTEST_SKIP() << "the driver keeps a freed block's place";
+  std::memset(mapped, 0x5a, 4096);
+  EXPECT_EQ(device_->memcpy(to, mapped, 4096), Status::success);
+  EXPECT_EQ(read(to, 4096), std::vector<std::uint8_t>(4096, 0x5a));
+  ASSERT_EQ(::munmap(mapped, 4096), 0);
+  EXPECT_EQ(device_->memcpy(to, freed, 4096), Status::invalid_value);
 }
 
 TEST_F(CudaLane, MapsCreatesAndReleasesWithTheGpusOwnFigures) {

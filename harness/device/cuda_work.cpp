@@ -1,6 +1,7 @@
 // Fills, copies and launches of the cuda lane. The driver judges them; in shapes mode, in which it is not
 // asked to fill or launch, the same rules are asked of what this device has lent.
 #include "harness/device/cuda_device.hpp"
+#include "harness/device/host_pinned.hpp"
 
 namespace drought {
 
@@ -8,8 +9,12 @@ Status CudaDevice::is_on_device(const void* pointer, bool& out) const {
   cudaPointerAttributes attributes{};
   const Status status = as_status(cudaPointerGetAttributes(&attributes, pointer));
   if (status != Status::success) return status;
+  // The host may map memory of its own where a block was; only what nobody can read is a freed block.
+  const auto is_freed_block = [&] {
+    return was_lent(pointer) && host_protection(as_address(pointer), 1) == Protection::none;
+  };
   out = attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged ||
-        (attributes.type == cudaMemoryTypeUnregistered && was_lent(pointer));
+        (attributes.type == cudaMemoryTypeUnregistered && is_freed_block());
   return status;
 }
 
