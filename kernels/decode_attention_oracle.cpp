@@ -145,6 +145,7 @@ Comparison DecodeAttention::compare(std::span<const std::span<const std::byte>> 
     const auto length = static_cast<std::size_t>(lengths.at({b}));
     for (std::size_t h = 0; h < s.heads; ++h) {
       AttentionOracle oracle({s.head_dim, s.value_dim}, s.type);
+      if (s.cache == Q4_0Rows::type.name) oracle.allow({.elements = 32, .times = 17});
       const std::size_t kv_head = h / (s.heads / s.kv_heads);
       std::size_t page = 0, slot = 0;
       for (std::size_t j = 0; j < length; ++j) {

@@ -100,7 +100,9 @@ AttentionOracle::Answer AttentionOracle::ask(std::span<const double> query, cons
   const double weight_error = roundoff_ + 0x1p-21 +
                               (static_cast<double>(dims_.key) + 8) * accumulator * products + 0x1p-21 +
                               exponent * 0x1p-22 + sight.softcap * 0x1p-20;
+  double excess = 0;  // Of the block that d is in.
   for (std::size_t d = 0; d < dims_.value; ++d) {
+    if (excess_.times != 0 && d % excess_.elements == 0) excess = excess_at(d, sight, weights);
     double out = 0, weighed = 0, absolute = 0;
     for (std::size_t j = 0; j < weights.size(); ++j) {
       const double value = values_[sight.begin + j][d];
@@ -110,9 +112,22 @@ AttentionOracle::Answer AttentionOracle::ask(std::span<const double> query, cons
     }
     answer.out[d] = out / sum;
     answer.tolerance[d] = (2 * weight_error + 2 * (n + 8) * accumulator) * weighed / sum +
-                          roundoff_ * std::abs(answer.out[d]) + step_ * (absolute / sum + 1);
+                          roundoff_ * std::abs(answer.out[d]) + step_ * (absolute / sum + 1) +
+                          8 * accumulator * excess / sum;
   }
   return answer;
+}
+
+double AttentionOracle::excess_at(std::size_t element, const Sight& sight,
+                                  std::span<const double> weights) const {
+  double excess = 0;
+  for (std::size_t j = 0; j < weights.size(); ++j) {
+    double largest = 0;
+    for (const double value : values_[sight.begin + j].subspan(element, excess_.elements))
+      largest = std::max(largest, std::abs(value));
+    excess += weights[j] * excess_.times * largest;
+  }
+  return excess;
 }
 
 bool Judge::add(double got, double expected, double tolerance) {

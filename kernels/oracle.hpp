@@ -14,10 +14,12 @@
 // of size M: 2^-21 + M 2^-22, counted into d always, as it is below u for bf16 and small for fp32.
 // A soft cap c turns a score s into c tanh(s / c), which makes no error in s larger; tanh itself, by one exp2
 // and one quotient, errs by 2^-20, hence c 2^-20 more in d. A sink is one more score, with no value.
-// fp16 has no small exponents: below 2^-14 a rounding errs by a = 2^-25 absolutely, so a sum_j |v_j| / sum_j
-// w_j and once more a for the result are added.
-// Bounds do not see errors that are small everywhere, so the whole must also be near in the Euclidean norm:
-// 4e-3 for bf16 (two roundings of relative size u / sqrt(3), with a margin), an eighth of it for fp16, 2^-24
+// Of a block of nibbles a kernel may weigh 128 + level and take 136 times the weights off again, each 17
+// times the block's largest value m or less: 8 e sum_j w_j 17 m_j / sum_j w_j more. fp16 has no small
+// exponents: below 2^-14 a rounding errs by a = 2^-25 absolutely, so a sum_j |v_j| / sum_j w_j and once more
+// a for the result are added. Bounds do not see errors that are small everywhere, so the whole must also be
+// near in the Euclidean norm: 4e-3 for bf16 (two roundings of relative size u / sqrt(3), with a margin), an
+// eighth of it for fp16, 2^-24
 // * 2^6 for fp32.
 #pragma once
 
@@ -61,6 +63,14 @@ class AttentionOracle {
       : dims_{head_dim, head_dim}, roundoff_(unit_roundoff) {}
   AttentionOracle(Dims dims, std::string_view type);
 
+  /// Values come in blocks of `elements`, to which a kernel may add `times` the largest and take it off
+  /// again.
+  struct Excess {
+    std::size_t elements;
+    double times;
+  };
+  void allow(const Excess& excess) { excess_ = excess; }
+
   /// The next key with its value, which outlive this.
   void push(std::span<const double> key, std::span<const double> value);
 
@@ -83,8 +93,12 @@ class AttentionOracle {
   }
 
  private:
+  /// Weighed, of the block that begins at `element`.
+  double excess_at(std::size_t element, const Sight& sight, std::span<const double> weights) const;
+
   Dims dims_;
   double roundoff_, step_ = 0;  // step_: the largest error of rounding a number near 0.
+  Excess excess_{1, 0};
   std::vector<std::span<const double>> keys_, values_;
 };
 
