@@ -204,9 +204,8 @@ void DecodeAttention::count_bytes() {
   if (cache_.row_scales)
     bytes_[k_scales] = bytes_[v_scales] = checked_product("k_scales", {rows, sizeof(float)});
   if (s.sinks) bytes_[sinks] = checked_product("sinks", {s.heads, sizeof(float)});
-  const std::size_t row_tiles = s.heads / s.kv_heads / sm90::decode_columns + 1;
   if (hopper_ != 0 && s.splits == 0)
-    bytes_[arrivals] = checked_product("arrivals", {batch, s.kv_heads, row_tiles, sizeof(unsigned)});
+    bytes_[arrivals] = checked_product("arrivals", {batch, s.heads, sizeof(unsigned)});
   if (s.splits == 0)
     bytes_[schedule] = checked_product("schedule", {2 * (s.parts + 1 + units()), sizeof(std::int32_t)});
 }

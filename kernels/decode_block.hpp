@@ -110,15 +110,14 @@ struct DecodeBlock {
     const int groups = given.kv_heads / given.heads_at_once, group = given.heads / given.kv_heads;
     const int within = static_cast<int>(context.block().y);
     for_each_piece(context, given, [&](const DecodePiece& piece) {
-      const int batch = piece.unit / groups;
-      const int kv_head = piece.unit % groups * given.heads_at_once + within;
+      const int kv_head = (piece.unit - piece.batch * groups) * given.heads_at_once + within;
       const std::size_t slot_head =
           (static_cast<std::size_t>(piece.slot) * static_cast<std::size_t>(given.heads_at_once) +
            static_cast<std::size_t>(within)) *
           static_cast<std::size_t>(group);
-      const int first_head = batch * given.heads + kv_head * group;
+      const int first_head = piece.batch * given.heads + kv_head * group;
       attend(context, given,
-             {piece, batch, kv_head, static_cast<int>(context.block().z) * tile_rows, first_head, group,
+             {piece, piece.batch, kv_head, static_cast<int>(context.block().z) * tile_rows, first_head, group,
               slot_head});
     });
   }

@@ -23,8 +23,7 @@ struct DecodeCombine {
     const auto split_out = context.global(static_cast<const float*>(given.split_out));
     const auto split_lse = context.global(static_cast<const float*>(given.split_lse));
     const auto place_of = [&](int piece) {
-      return static_cast<std::size_t>(slots.first + piece * slots.stride) *
-                 static_cast<std::size_t>(unit_heads) +
+      return static_cast<std::size_t>(slots.first + piece) * static_cast<std::size_t>(unit_heads) +
              static_cast<std::size_t>(head % unit_heads);
     };
     float largest = negative_infinity();

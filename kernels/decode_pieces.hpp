@@ -31,7 +31,7 @@ struct DecodeArguments {
   void* out;                         // [batch][heads][value_dim]
   float* split_out;                  // [slot][heads of a unit][value_dim]
   float* split_lse;                  // [slot][heads of a unit], base 2; -infinity without keys.
-  unsigned* arrivals;                // [batch][kv_heads][row tile]: pieces done, 0 before and after. Or null.
+  unsigned* arrivals;                // [batch][heads]: pieces done, 0 before and after. Or null.
   int batch, heads, kv_heads, page_size, table_width;
   int splits, parts, heads_at_once;  // heads_at_once: KV heads of a unit.
   int window;                        // The newest keys that are seen; 0: all.
@@ -63,7 +63,7 @@ struct DecodeCut {
 };
 
 /// The parts that share a batch: `parts` + 1 pairs {unit, tile}, where each part begins and the last ends;
-/// then for each unit {first part, count of parts}. Every part is given as much to do, counting what its
+/// then for each unit {first slot, count of pieces}. Every part is given as much to do, counting what its
 /// pieces cost to begin.
 inline std::vector<std::int32_t> decode_schedule(std::span<const std::int32_t> lengths,
                                                  const DecodeCut& cut) {
@@ -89,7 +89,7 @@ inline std::vector<std::int32_t> decode_schedule(std::span<const std::int32_t> l
       schedule.insert(schedule.end(), {static_cast<std::int32_t>(unit), static_cast<std::int32_t>(tile)});
     }
     const std::size_t first = holder_of(first_tile), last = holder_of(after - 1);
-    holders.push_back(static_cast<std::int32_t>(first));
+    holders.push_back(static_cast<std::int32_t>(first + unit));
     holders.push_back(static_cast<std::int32_t>(last - first + 1));
   }
   while (schedule.size() < 2 * (cut.parts + 1))
@@ -100,31 +100,35 @@ inline std::vector<std::int32_t> decode_schedule(std::span<const std::int32_t> l
 
 /// Into how many parts `units` are cut for `blocks` that are on the chip at a time: a few less than these
 /// where units of one length are then cut into equal parts, or a part is several whole ones, so that none
-/// begins a piece more than it must.
+/// begins a piece more than it must. Of a unit's pieces 32 are weighed at once, so that 33 would take twice
+/// as long.
 constexpr std::size_t decode_parts(std::size_t units, std::size_t blocks) {
-  const std::size_t even = units <= blocks ? blocks / units * units : units / ((units + blocks - 1) / blocks);
-  return even * 20 >= blocks * 19 ? even : blocks;
+  const std::size_t pieces = blocks / units;  // Of a unit; 0: a part has several.
+  const std::size_t whole = units / ((units + blocks - 1) / blocks);
+  for (const std::size_t even : {pieces / 32 * 32 * units, pieces * units, pieces == 0 ? whole : 0})
+    if (even * 20 >= blocks * 19) return even;
+  return blocks;
 }
 
-/// The slots of a unit's pieces: `count` from `first` on, `stride` apart.
+/// The slots of a unit's pieces: `count` from `first` on.
 struct DecodeSlots {
-  int first, stride, count;
+  int first, count;
 };
 
 struct DecodePiece {
-  int unit;
+  int unit, batch;
   int begin, end;  ///< Keys.
   int slot;
   DecodeSlots slots;  ///< Of all pieces of the unit.
+  bool is_last;       ///< Of its part, or split.
 };
 
 template <typename Context>
 DROUGHT_DEVICE DecodeSlots slots_of(Context& context, const DecodeArguments& given, int unit) {
-  const int units = given.batch * (given.kv_heads / given.heads_at_once);
-  if (given.splits != 0) return {unit, units, given.splits};
+  if (given.splits != 0) return {unit * given.splits, given.splits};
   const auto schedule = context.global(given.schedule);
   const auto at = static_cast<std::size_t>(2 * (given.parts + 1 + unit));
-  return {schedule[at] + unit, 1, schedule[at + 1]};
+  return {schedule[at], schedule[at + 1]};
 }
 
 /// Calls visit(DecodePiece) for each piece of the part, or for the split of a unit, that block x is.
@@ -132,17 +136,19 @@ template <typename Context, typename Visit>
 DROUGHT_DEVICE void for_each_piece(Context& context, const DecodeArguments& given, Visit visit) {
   const int place = static_cast<int>(context.block().x), groups = given.kv_heads / given.heads_at_once;
   const auto seqlens = context.global(given.seqlens);
+  // A lone sequence's length need not wait for the schedule, nor its unit for a division.
+  const int lone_length = given.batch == 1 ? seqlens[0] : 0;
+  const auto batch_of = [&](int unit) { return given.batch == 1 ? 0 : unit / groups; };
   const auto keys_of = [&](int unit) {
-    // So that a lone sequence's length need not wait for the schedule.
-    const int batch = given.batch == 1 ? 0 : unit / groups;
-    return DecodeKeys::of(seqlens[static_cast<std::size_t>(batch)], given.window);
+    const int batch = batch_of(unit);
+    const int length = given.batch == 1 ? lone_length : seqlens[static_cast<std::size_t>(batch)];
+    return DecodeKeys::of(length, given.window);
   };
   int unit, tile, last, last_tile;
   if (given.splits != 0) {
-    const int units = given.batch * groups;
-    last = unit = place % units;
+    last = unit = place / given.splits;
     const int tiles = keys_of(unit).tiles, split_tiles = (tiles + given.splits - 1) / given.splits;
-    const int begin = place / units * split_tiles;
+    const int begin = place % given.splits * split_tiles;
     tile = begin < tiles ? begin : tiles;
     last_tile = split_tiles < tiles - tile ? tile + split_tiles : tiles;
   } else {
@@ -155,7 +161,9 @@ DROUGHT_DEVICE void for_each_piece(Context& context, const DecodeArguments& give
     const DecodeKeys keys = keys_of(unit);
     const int end = unit == last ? last_tile : keys.tiles;
     const int slot = given.splits != 0 ? place : place + unit;
-    visit(DecodePiece{unit, keys.at(tile), keys.at(end), slot, slots_of(context, given, unit)});
+    const bool is_last = unit == last || (unit + 1 == last && last_tile == 0);
+    visit(DecodePiece{unit, batch_of(unit), keys.at(tile), keys.at(end), slot, slots_of(context, given, unit),
+                      is_last});
     if (given.splits != 0) return;
   }
 }

@@ -201,7 +201,8 @@ TEST(DecodeAttention, CutsABatchIntoPartsThatEndWhereItsUnitsDoWhereThatLeavesFe
         .shape()
         .parts;
   };
-  EXPECT_EQ(parts_of(1, 1), 264u);   // 33 of each unit.
+  EXPECT_EQ(parts_of(1, 1), 256u);   // 32 of each unit, which are weighed at once; 33 would leave none idle.
+  EXPECT_EQ(parts_of(1, 4), 256u);
   EXPECT_EQ(parts_of(16, 1), 256u);  // Two of each of 128.
   EXPECT_EQ(parts_of(64, 1), 256u);  // Two units each.
   EXPECT_EQ(parts_of(64, 2), 256u);

@@ -123,6 +123,76 @@ TEST_F(HopperDecode, AgreesWithTheOracleWhereScoresGoFarUp) {
       }
 }
 
+// Where a wait were missing, blocks that keep the memory busy would now and then read what is not there yet,
+// or is no more.
+TEST_F(HopperDecode, GivesTheSameBitsAgainUnderLoad) {
+  for (const char* const cache : {"bf16", "fp8_e4m3", "int8", "q8_0", "q4_0"}) {
+    const DecodeAttention kernel({.cache = cache,
+                                  .seqlens = std::vector<std::size_t>(64, 1024),
+                                  .page_size = 16,
+                                  .splits = 0,
+                                  .heads = 32,
+                                  .kv_heads = 8,
+                                  .head_dim = 128,
+                                  .body = "hopper"});
+    DeviceMemory memory(*device_, kernel);
+    memory.run();
+    const auto first = memory.host();
+    for (int again = 0; again < 10; ++again) {
+      memory.run();
+      ASSERT_EQ(memory.host(), first) << cache;
+    }
+  }
+}
+
+// A launch may begin while the kernel before still runs, and must not read what that one has yet to write.
+TEST_F(HopperDecode, ReadsWhatTheKernelBeforeWrote) {
+  for (const std::size_t batch : {1, 64}) {
+    const DecodeAttention kernel({.seqlens = std::vector<std::size_t>(batch, 4096),
+                                  .page_size = 16,
+                                  .splits = 0,
+                                  .heads = 32,
+                                  .kv_heads = 8,
+                                  .head_dim = 128,
+                                  .body = "hopper"});
+    DeviceMemory before(*device_, kernel, 41), memory(*device_, kernel, 42);
+    before.run();
+    memory.run();
+    std::vector<void*> after = memory.parts();
+    after[DecodeAttention::q] = before.parts()[DecodeAttention::out];
+    const std::size_t out_bytes = memory.host()[DecodeAttention::out].size();
+    const auto results = [&](bool at_rest) {
+      std::vector<std::byte> out(out_bytes);
+      EXPECT_EQ(device_->memset(after[DecodeAttention::q], 0, out_bytes), Status::success);
+      EXPECT_EQ(kernel.launch(*device_, {}, before.parts()), Status::success);
+      if (at_rest) {
+        EXPECT_EQ(device_->synchronize(), Status::success);
+      }
+      EXPECT_EQ(kernel.launch(*device_, {}, after), Status::success);
+      EXPECT_EQ(device_->memcpy(out.data(), after[DecodeAttention::out], out_bytes), Status::success);
+      return out;
+    };
+    const auto right = results(true);
+    for (int again = 0; again < 10; ++again) ASSERT_EQ(results(false), right) << batch;
+  }
+}
+
+// Whose pieces are short and many, and which nothing else hides.
+TEST_F(HopperDecode, AgreesWithTheOracleOverALoneSequence) {
+  for (const std::size_t kv_heads : {5, 6, 8, 12, 16, 25, 33, 50})
+    for (const std::size_t length : {0, 1, 15, 17, 300, 5000})
+      for (const std::size_t group : {1, 4, 13})
+        expect_right({.cache = group == 4 && kv_heads % 2 == 0 ? "q8_0" : "bf16",
+                      .seqlens = {length},
+                      .splits = 0,
+                      .heads_at_once = 1,
+                      .heads = group * kv_heads,
+                      .kv_heads = kv_heads,
+                      .head_dim = group == 1 ? 64u : 128u,
+                      .window = length == 300 ? 77u : 0u,
+                      .sinks = length % 2 == 1});
+}
+
 TEST_F(HopperDecode, AgreesWithTheOracleOverLongSequencesInManyPieces) {
   for (const char* const cache : {"bf16", "q4_0"})
     for (const std::size_t splits : {0, 64})

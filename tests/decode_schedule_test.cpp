@@ -50,7 +50,7 @@ void expect_sound(const Lengths& given) {
     EXPECT_LE(most, least + 1);
   }
   for (std::size_t u = 0; u < units; ++u) {
-    EXPECT_EQ(schedule[2 * (given.cut.parts + 1 + u)], seen[u].front());
+    EXPECT_EQ(schedule[2 * (given.cut.parts + 1 + u)], seen[u].front() + static_cast<int>(u));
     EXPECT_EQ(schedule[2 * (given.cut.parts + 1 + u) + 1], seen[u].back() - seen[u].front() + 1);
   }
 }

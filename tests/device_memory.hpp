@@ -55,6 +55,8 @@ class DeviceMemory {
   Comparison compare() const {
     return kernel_.compare({std::vector<std::span<const std::byte>>(host_.begin(), host_.end())});
   }
+  /// Where the device has each part.
+  const std::vector<void*>& parts() const { return lent_; }
   /// Every part as the host has it; what is changed in an input is there at the next run.
   std::vector<std::vector<std::byte>>& host() { return host_; }
   const std::vector<std::vector<std::byte>>& host() const { return host_; }

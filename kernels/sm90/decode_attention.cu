@@ -3,11 +3,57 @@
 
 #include <cstring>
 
-#include "kernels/sm90/decode_combine.hpp"
+#include "kernels/sm90/decode_merged_results.hpp"
+#include "kernels/sm90/decode_warp_results.hpp"
 #include "kernels/sm90/tensor_map.hpp"
 
 namespace drought::sm90 {
 namespace {
+
+/// Of a warp: after up to so many the next launch may begin while pieces are still combined, a seventh of a
+/// lone sequence's time. Its blocks then take what place they find, and read a hundredth slower than in their
+/// order, which of more tiles would cost more.
+constexpr int early_tiles_max = 64;
+
+template <typename Tiling>
+__global__ void __launch_bounds__(Tiling::threads, decode_blocks_per_sm)
+    decode_attention(const __grid_constant__ drought::DecodeArguments given,
+                     const __grid_constant__ typename Tiling::Feed::Maps maps) {
+  extern __shared__ __align__(1024) unsigned char shared[];
+  CudaContext context;
+  using Feed = typename Tiling::Feed;
+  const int groups = given.kv_heads / given.heads_at_once, group = given.heads / given.kv_heads;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int first_row = static_cast<int>(blockIdx.z) * Tiling::columns;
+  const DecodeShare share =
+      Tiling::shares_rows ? DecodeShare{warp} : DecodeShare::of(warp, Tiling::warps, given.heads_at_once);
+  Feed::init(maps, shared_address(shared));
+  typename Feed::Turn turn;
+  if constexpr (requires { Feed::foresee(given, maps, share); }) Feed::foresee(given, maps, share);
+  wait_for_kernel_before();
+  int tiles = 0;
+  for_each_piece(context, given, [&](const DecodePiece& piece) {
+    const DecodeWork work{piece, (piece.unit - piece.batch * groups) * given.heads_at_once, first_row,
+                          min(Tiling::columns, group - first_row), group};
+    const DecodeWalk walk(work, share, Tiling::tokens_log2);
+    Feed feed(given, maps, work, walk, shared_address(shared), turn);
+    DecodeWarp<Tiling> own(given, work, walk);
+    own.run(feed);
+    tiles += walk.count;
+    if (piece.is_last && tiles <= early_tiles_max) let_next_begin();
+    if constexpr (Tiling::shares_rows) {
+      WarpResults<Tiling>(given, work, warp).take(own);
+    } else {
+      __syncwarp();  // The warp's ring is used up, and what follows lies over it.
+      const MergedResults<Tiling> results(given, work, shared);
+      results.take(own);
+      __syncthreads();
+      results.end();
+      publish_to_copies();
+      __syncthreads();  // Before the next piece's copies.
+    }
+  });
+}
 
 template <typename Tiling>
 bool describe(DecodeNoMaps&, const DecodeArguments&) {
@@ -37,8 +83,16 @@ Status run(const DecodeArguments& given, const Launch& launch, cudaStream_t stre
   if (!describe<Tiling>(maps, given)) return Status::invalid_value;
   const int group = given.of.heads / given.of.kv_heads;
   const dim3 grid(launch.grid.x, 1, static_cast<unsigned>((group + Tiling::columns - 1) / Tiling::columns));
-  decode_attention<Tiling><<<grid, Tiling::threads, Tiling::shared_bytes, stream>>>(given.of, maps);
-  return static_cast<Status>(cudaGetLastError());
+  cudaLaunchAttribute begins_early{};  // While the kernel before ends; it waits for that itself.
+  begins_early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  begins_early.val.programmaticStreamSerializationAllowed = 1;
+  const cudaLaunchConfig_t config{.gridDim = grid,
+                                  .blockDim = dim3(Tiling::threads),
+                                  .dynamicSmemBytes = Tiling::shared_bytes,
+                                  .stream = stream,
+                                  .attrs = &begins_early,
+                                  .numAttrs = 1};
+  return static_cast<Status>(cudaLaunchKernelEx(&config, decode_attention<Tiling>, given.of, maps));
 }
 
 /// Rows are brought together where every warp has a head and those of a token fill whole sixteen bytes, and

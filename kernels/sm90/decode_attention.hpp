@@ -38,17 +38,22 @@ class DecodeWarp {
   DROUGHT_DEVICE DecodeWarp(const drought::DecodeArguments& given, const DecodeWork& work,
                             const DecodeWalk& walk)
       : given_(given), work_(work), walk_(walk), lane_(static_cast<int>(threadIdx.x) % 32) {
-    if constexpr (!Rows::is_nibbles) return;
-    DROUGHT_UNROLL
-    for (std::uint32_t& to : less_136_)
-      asm volatile("mov.b32 %0, %1;" : "=r"(to) : "n"(Rows::value_constant));
+    if constexpr (Rows::is_nibbles) {
+      DROUGHT_UNROLL
+      for (std::uint32_t& to : less_136_)
+        asm volatile("mov.b32 %0, %1;" : "=r"(to) : "n"(Rows::value_constant));
+    }
   }
 
   DROUGHT_DEVICE void run(typename Tiling::Feed& feed) {
     DROUGHT_UNROLL
     for (int n = 0; n < column_tiles; ++n) largest_[n][0] = largest_[n][1] = decode_lowest;
+    // Queries that are asked for behind so many rows come last. Held until rows are asked for, those of
+    // quantised rows would want more registers than there are.
+    if constexpr (!Tiling::shares_rows) queries_.load(given_, work_, walk_.kv_head);
     feed.begin();
-    queries_.load(given_, work_, walk_.kv_head);
+    if constexpr (Tiling::shares_rows) queries_.load(given_, work_, walk_.kv_head);
+    queries_.prepare(given_);
     for (int i = 0; i < walk_.count; ++i) {
       const DecodeTile tile = feed.take_keys(i);
       Scores scores[halves];
@@ -63,9 +68,9 @@ class DecodeWarp {
   }
 
   /// visit(column, {largest score, sum of weights}, element of an output, its weighted sum, and the same of
-  /// the element that belongs with it) for all that this lane has.
+  /// the element that belongs with it) for all that this lane has of the first `rows` columns.
   template <typename Visit>
-  DROUGHT_DEVICE void results(Visit visit) const {
+  DROUGHT_DEVICE void results(int rows, Visit visit) const {
     DROUGHT_UNROLL
     for (int n = 0; n < column_tiles; ++n) {
       DROUGHT_UNROLL
@@ -74,6 +79,7 @@ class DecodeWarp {
         DROUGHT_UNROLL
         for (int mask = 4; mask < 32; mask *= 2) sum += __shfl_xor_sync(~0u, sum, mask);
         const int column = n * decode_columns + lane_ % 4 * 2 + e;
+        if (column >= rows) continue;
         DROUGHT_UNROLL
         for (int t = 0; t < depth_tiles; ++t)
           visit(column, float2{largest_[n][e], sum}, Rows::element(t, lane_, false), out_[n][t][e],
@@ -110,6 +116,9 @@ class DecodeWarp {
 
   /// The products of one set of the depth, with what they are too much taken off before.
   DROUGHT_DEVICE void multiply_keys(Scores& sums, std::uint32_t rows, int set) const {
+    // A product waits for what it adds to, so every other one adds to others.
+    constexpr bool has_others = set_tiles >= 4;
+    Scores others{};
     DROUGHT_UNROLL
     for (int i = 0; i < 4 * column_tiles; ++i)
       sums[i / 4][i % 4] = Rows::key_excess != 0 ? -queries_.excess[i / 4][set][i % 2] : 0.0f;
@@ -120,8 +129,14 @@ class DecodeWarp {
       DROUGHT_UNROLL
       for (int s = 0; s < Rows::steps; ++s) {
         DROUGHT_UNROLL
-        for (int n = 0; n < column_tiles; ++n) multiply_16x8(sums[n], a[s], queries_.pairs[n][t + s], Key{});
+        for (int n = 0; n < column_tiles; ++n)
+          multiply_16x8(has_others && (t + s) % 2 == 1 ? others[n] : sums[n], a[s], queries_.pairs[n][t + s],
+                        Key{});
       }
+    }
+    if constexpr (has_others) {
+      DROUGHT_UNROLL
+      for (int i = 0; i < 4 * column_tiles; ++i) sums[i / 4][i % 4] += others[i / 4][i % 4];
     }
   }
 

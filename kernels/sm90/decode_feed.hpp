@@ -24,21 +24,34 @@ struct PageSize {
 /// What the block does in one piece.
 struct DecodeWork {
   DecodePiece piece;
-  int batch, first_kv_head;
+  int first_kv_head;
   int first_row, rows;  // Query heads of each KV head that this block has, from first_row on.
   int group;            // That share a KV head.
 };
 
-/// The tiles of `tile_tokens` that one warp walks over: every so many keys of the piece, of one KV head.
+/// What one of up to eight warps has of every piece: one KV head of the unit, and of its tiles every so many.
+struct DecodeShare {
+  int head, first = 0, tiles_log2 = 0;
+  bool has_tiles = true;
+
+  DROUGHT_DEVICE static DecodeShare of(int warp, int warps, int heads_at_once) {
+    const int sharing = warps / heads_at_once;  // 8, 4, 2 or 1, however many heads there are.
+    const int first = warp / heads_at_once;
+    return {warp % heads_at_once, first, 31 - __clz(sharing), first < sharing};
+  }
+};
+
+/// The tiles of 1 << tokens_log2 that one warp walks over: every so many keys of the piece, of one KV head.
 struct DecodeWalk {
   int kv_head, first_key, stride, count;
 
-  DROUGHT_DEVICE DecodeWalk(const DecodeWork& work, int warp, int warps, int heads_at_once, int tile_tokens)
-      : kv_head(work.first_kv_head + warp % heads_at_once),
-        first_key(work.piece.begin / decode_tokens * decode_tokens + warp / heads_at_once * tile_tokens),
-        stride(warps / heads_at_once * tile_tokens) {
-    const bool has_tiles = work.piece.begin < work.piece.end && warp / heads_at_once < warps / heads_at_once;
-    count = has_tiles && first_key < work.piece.end ? (work.piece.end - first_key + stride - 1) / stride : 0;
+  DROUGHT_DEVICE DecodeWalk(const DecodeWork& work, const DecodeShare& share, int tokens_log2)
+      : kv_head(work.first_kv_head + share.head),
+        first_key(work.piece.begin / decode_tokens * decode_tokens + (share.first << tokens_log2)),
+        stride(1 << (share.tiles_log2 + tokens_log2)),
+        count(0) {
+    if (share.has_tiles && work.piece.begin < work.piece.end && first_key < work.piece.end)
+      count = (work.piece.end - first_key + stride - 1) >> (share.tiles_log2 + tokens_log2);
   }
 };
 
@@ -75,7 +88,7 @@ class DecodeTokens {
         begin_(work.piece.begin),
         end_(work.piece.end),
         page_(given.page_size),
-        table_(given.page_table + static_cast<std::size_t>(work.batch) * given.table_width) {}
+        table_(given.page_table + static_cast<std::size_t>(work.piece.batch) * given.table_width) {}
 
   DROUGHT_DEVICE int first_key(int i) const { return walk_.first_key + i * walk_.stride; }
 
@@ -93,7 +106,7 @@ class DecodeTokens {
  private:
   DROUGHT_DEVICE int token_of(int key) const {
     const int page = page_.page_of(key);
-    return __ldg(table_ + page) * page_.tokens + (key - page * page_.tokens);
+    return table_[page] * page_.tokens + (key - page * page_.tokens);
   }
 
   const DecodeWalk& walk_;
@@ -125,7 +138,7 @@ class OwnFeed {
   using Maps = DecodeNoMaps;
   struct Turn {};
 
-  DROUGHT_DEVICE static void init(std::uint32_t) {}
+  DROUGHT_DEVICE static void init(const Maps&, std::uint32_t) {}
 
   DROUGHT_DEVICE OwnFeed(const drought::DecodeArguments& given, const Maps&, const DecodeWork& work,
                          const DecodeWalk& walk, std::uint32_t shared, Turn&)

@@ -26,21 +26,32 @@ class DecodeQueries {
   float scale[column_tiles][2];         // From a sum to a score in base 2, of this lane's two heads.
   float excess[column_tiles][sets][2];  // What a set's sums are too much by.
 
+  /// Asks for the queries.
   DROUGHT_DEVICE void load(const drought::DecodeArguments& given, const DecodeWork& work, int kv_head) {
     const auto* const q = static_cast<const std::uint16_t*>(given.q);
     DROUGHT_UNROLL
     for (int n = 0; n < column_tiles; ++n) {
       const int row = n * decode_columns + lane() / 4;
-      const std::size_t head = static_cast<std::size_t>(work.batch) * given.heads +
+      const std::size_t head = static_cast<std::size_t>(work.piece.batch) * given.heads +
                                static_cast<std::size_t>(kv_head * work.group + work.first_row + row);
+      const std::uint16_t* const own = q + (head * head_dim + Rows::query_element(0, 0, lane() % 4));
       DROUGHT_UNROLL
       for (int t = 0; t < depth_tiles; ++t) {
         DROUGHT_UNROLL
         for (int half = 0; half < 2; ++half) {
-          const std::uint16_t* const from = q + head * head_dim + Rows::query_element(t, half, lane() % 4);
-          pairs[n][t][half] = row < work.rows ? from[0] | from[Rows::query_stride] << 16 : 0;
+          const std::uint16_t* const from = own + Rows::query_element(t, half, 0);
+          if constexpr (Rows::query_stride == 1)
+            pairs[n][t][half] = row < work.rows ? *reinterpret_cast<const std::uint32_t*>(from) : 0;
+          else
+            pairs[n][t][half] = row < work.rows ? from[0] | from[Rows::query_stride] << 16 : 0;
         }
       }
+    }
+  }
+  /// Makes of them what multiplies the rows.
+  DROUGHT_DEVICE void prepare(const drought::DecodeArguments& given) {
+    DROUGHT_UNROLL
+    for (int n = 0; n < column_tiles; ++n) {
       scale[n][0] = scale[n][1] = given.scale_log2 * given.k_scale;
       if constexpr (!std::is_same_v<Key, T>) narrow_queries(n);
       if constexpr (Rows::key_excess != 0) find_excess(n);

@@ -18,7 +18,7 @@ class SharedFeed {
   using Maps = DecodeNoMaps;
   using Turn = DecodeTurn<Tiling::stages>;
 
-  DROUGHT_DEVICE static void init(std::uint32_t shared) {
+  DROUGHT_DEVICE static void init(const Maps&, std::uint32_t shared) {
     if (threadIdx.x == 0) {
       for (int at = 0; at < 2 * Tiling::stages; ++at) {
         full(shared, at / 2, at % 2).init(Rows::scale_bytes != 0 ? 1 + 32 : 1);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <type_traits>
 
 #include "kernels/sm90/decode_bodies.hpp"
@@ -34,17 +35,18 @@ struct DecodeTiling {
       shares_rows, SharedFeed<DecodeTiling>,
       std::conditional_t<feeding_ == Feeding::boxes, BoxFeed<DecodeTiling>, OwnFeed<DecodeTiling>>>;
   static constexpr int threads = warps * 32;
+  static constexpr int tokens_log2 = std::countr_zero(static_cast<unsigned>(Rows::tile_tokens));
   static constexpr int depth_tiles = head_dim / 16;
   static constexpr int stage_bytes = 2 * (Rows::tokens_bytes + Rows::scale_bytes);
   static constexpr int rings = shares_rows ? 1 : warps;
   // All but one are on their way: 128 KiB a multiprocessor with the longest rows.
   static constexpr int stages = shares_rows ? std::min(6, decode_shared_bytes / stage_bytes) : 3;
-  static constexpr int ring_bytes = stages * stage_bytes;
-  // Over rings of their own, once used up: each warp's outputs and its {largest, sum} of every column.
-  static constexpr int sums_at = warps * columns * head_dim * 4;
-  static constexpr int merge_bytes = shares_rows ? 0 : sums_at + warps * columns * 8;
-  static constexpr int rings_bytes = std::max(rings * ring_bytes, merge_bytes);
-  static constexpr int barriers_at = rings_bytes + 16;
+  // Over its ring, once used up: a warp's outputs and its {largest, sum} of every column. Rows are so long
+  // that what the lanes of a product write at a time goes to as many banks.
+  static constexpr int out_stride = head_dim + 4, results_bytes = columns * (out_stride * 4 + 8);
+  static constexpr int ring_bytes = std::max(stages * stage_bytes, shares_rows ? 0 : results_bytes);
+  static constexpr int rings_bytes = rings * ring_bytes;
+  static constexpr int barriers_at = rings_bytes;
   static constexpr int barriers = stages * (shares_rows ? 4 : feeding_ == Feeding::boxes ? warps : 0);
   static constexpr int shared_bytes = barriers_at + 8 * barriers;
   static_assert(stages >= 2 && stage_bytes % 16 == 0 && shared_bytes <= 113 * 1024);

@@ -62,7 +62,17 @@ DROUGHT_DEVICE unsigned count_in_order(unsigned* counter, unsigned wraps_at) {
   return before;
 }
 
+/// A launch that allows it may begin once all blocks of this one say so, or have ended.
+DROUGHT_DEVICE void let_next_begin() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+/// Until the kernel before has ended, whatever it wrote is seen, and what it read may be written.
+DROUGHT_DEVICE void wait_for_kernel_before() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+
 DROUGHT_DEVICE void publish_barriers() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+
+/// Brings what is known of a tensor near, before a copy needs it.
+DROUGHT_DEVICE void prefetch(const CUtensorMap& map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
 
 /// Where a box of a four-dimensional tensor begins, the innermost dimension first.
 struct Corner {
@@ -76,6 +86,18 @@ DROUGHT_DEVICE void load_box(std::uint32_t to, const CUtensorMap& map, Barrier l
       "[%1, {%3, %4, %5, %6}], [%2];" ::"r"(to),
       "l"(&map), "r"(landed.address()), "r"(at.x), "r"(at.y), "r"(at.z), "r"(at.w)
       : "memory");
+}
+/// Brings a box as far as the L2 cache; what lies outside the tensor is let be.
+DROUGHT_DEVICE void prefetch_box(const CUtensorMap& map, Corner at) {
+  asm volatile("cp.async.bulk.prefetch.tensor.4d.L2.global [%0, {%1, %2, %3, %4}];" ::"l"(&map), "r"(at.x),
+               "r"(at.y), "r"(at.z), "r"(at.w)
+               : "memory");
+}
+/// What may be written meanwhile: good for a guess, and never kept in a cache that would not see it change.
+DROUGHT_DEVICE int glimpse(const std::int32_t* at) {
+  int seen;
+  asm volatile("ld.relaxed.gpu.global.s32 %0, [%1];" : "=r"(seen) : "l"(at));
+  return seen;
 }
 /// `bytes` and both addresses are multiples of sixteen.
 DROUGHT_DEVICE void load_row(std::uint32_t to, const void* from, int bytes, Barrier landed) {
@@ -142,6 +164,18 @@ DROUGHT_DEVICE void store_matrices(std::uint32_t row_address, const std::uint32_
   asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(row_address),
                "r"(values[0]), "r"(values[1]), "r"(values[2]), "r"(values[3])
                : "memory");
+}
+
+/// Within two units in the last place, of positive x; the logarithm within 2^-22, or two units.
+DROUGHT_DEVICE float near_reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+DROUGHT_DEVICE float near_log2(float x) {
+  float y;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
 }
 
 DROUGHT_DEVICE std::uint32_t bf16_pair(float low, float high) {
