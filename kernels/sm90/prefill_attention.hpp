@@ -257,7 +257,10 @@ __global__ void __launch_bounds__(Tiling::threads, Tiling::blocks_per_sm)
     prefill_attention(const __grid_constant__ PrefillMaps maps, const PrefillGrid grid) {
   extern __shared__ __align__(1024) unsigned char shared[];
   const PrefillBlockMemory<Tiling> memory(shared);
-  if (threadIdx.x == 0) memory.init();
+  if (threadIdx.x == 0) {
+    for (const CUtensorMap* map : {&maps.q, &maps.k, &maps.v, &maps.out}) prefetch(*map);
+    memory.init();
+  }
   __syncthreads();
   constexpr int producer_registers = Tiling::groups == 3 ? 32 : 40;
   constexpr int consumer_registers = Tiling::groups == 3 ? 160 : Tiling::is_short ? 216 : 232;
