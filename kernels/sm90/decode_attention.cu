@@ -1,4 +1,5 @@
-// The launch of Hopper's decode attention: the variant for the types and the number of query heads.
+// Hopper's decode attention as a kernel, and its launch: the variant for the types and the number of query
+// heads.
 #include "kernels/sm90/decode_attention.hpp"
 
 #include <cstring>
