@@ -7,13 +7,11 @@
 #include <rapidcheck.h>
 
 #include <cstdlib>
-#include <regex>
 #include <string>
 
 #include "harness/fuzz/draft.hpp"
 #include "harness/sched/random.hpp"
 #include "harness/sweep/orders.hpp"
-#include "harness/sweep/sweep.hpp"
 #include "harness/work/crew.hpp"
 #include "scenarios/device_calls.hpp"
 #include "tests/child_jobs.hpp"
@@ -166,57 +164,6 @@ TEST(Fuzz, DrawsEveryKindOfFaultAndValuesOfOptionsAndShrinksTheDevice) {
   EXPECT_THAT(found.scenario, HasSubstr("profile = \"h100-80g\""));
   EXPECT_THAT(found.scenario, HasSubstr("work = \"shapes\""));
   EXPECT_THAT(found.scenario, testing::Not(HasSubstr("[[resource]]")));
-}
-
-/// Comes to another output where a wait failed at a moment when others took memory: two unlike faults, and a
-/// run that nothing but the comparison with the unswept one condemns.
-class MiscomputesInAPinch final : public Workload {
- public:
-  struct Options {
-    std::size_t number = 0;
-    static constexpr auto keys() { return std::tuple{key("number", &Options::number)}; }
-  };
-  static constexpr DrawnOption drawn_options[] = {{"number", 0, 9}};
-  static constexpr Drawn drawn{.options = drawn_options};
-  explicit MiscomputesInAPinch(Options) {}
-
-  void run(Rig& rig) override {
-    MemInfo before, after;
-    must(rig.device().mem_info(before), "cudaMemGetInfo");
-    must(rig.device().mem_info(after), "cudaMemGetInfo");
-    const bool pinched = before.free_bytes > after.free_bytes;
-    bool waited = rig.device().synchronize() == Status::success;
-    const bool missed = pinched && !waited;
-    for (int i = 0; i < 3 && !waited; ++i) waited = rig.device().synchronize() == Status::success;
-    if (!waited) throw DeviceError(Status::unknown, "cudaDeviceSynchronize");
-    rig.record().output_digests.push_back(missed ? 2 : 1);
-  }
-};
-
-TEST(Fuzz, NamesACommandThatStrikesTwoKindsOfFaultAgain) {
-  WorkloadEntry entry =
-      entry_of<WorkloadEntry, Workload, MiscomputesInAPinch>("miscomputes_in_a_pinch", "a test's own");
-  entry.drawn = MiscomputesInAPinch::drawn;
-  const TestCatalogues known({entry});
-  const Catalogues catalogues = known.catalogues();
-  Myself myself(order_doer(catalogues));
-  const FuzzResult found =
-      fuzz("miscomputes_in_a_pinch", catalogues, {.seed = test_seed(), .runs = 5000}, myself);
-  EXPECT_EQ(found.verdict, Verdict::failed) << found.message;
-  EXPECT_EQ(found.strikes, 2u);
-  std::smatch words;
-  const std::regex command("drought sweep FILE --all --fault (\\w+) --(once|forever) --point (\\d+).*");
-  ASSERT_TRUE(std::regex_match(found.repeat, words, command)) << found.repeat;
-  const SweepOptions options{.seed = test_seed(),
-                             .fault = words[1],
-                             .once = words[2] == "once",
-                             .forever = words[2] == "forever",
-                             .all = true,
-                             .point = std::stoull(words[3])};
-  const Scenario scenario = parse_scenario(found.scenario, "found.toml", catalogues);
-  const SweepResult again = sweep_scenario(scenario, catalogues, options);
-  ASSERT_EQ(again.failures.size(), 1u) << again.why;
-  EXPECT_EQ(again.failures.front().verdict, found.verdict);
 }
 
 TEST(Fuzz, DrawsAllocatorsWithTheirOptionsDevicesAndPeers) {
