@@ -14,12 +14,13 @@
 // of size M: 2^-21 + M 2^-22, counted into d always, as it is below u for bf16 and small for fp32.
 // A soft cap c turns a score s into c tanh(s / c), which makes no error in s larger; tanh itself, by one exp2
 // and one quotient, errs by 2^-20, hence c 2^-20 more in d. A sink is one more score, with no value.
-// Of a block of nibbles a kernel may weigh 128 + level and take 136 times the weights off again, each 17
-// times the block's largest value m or less: 8 e sum_j w_j 17 m_j / sum_j w_j more. fp16 has no small
-// exponents: below 2^-14 a rounding errs by a = 2^-25 absolutely, so a sum_j |v_j| / sum_j w_j and once more
-// a for the result are added. Bounds do not see errors that are small everywhere, so the whole must also be
-// near in the Euclidean norm: 4e-3 for bf16 (two roundings of relative size u / sqrt(3), with a margin), an
-// eighth of it for fp16, 2^-24
+// Of a block of nibbles a kernel may weigh 128 + level and take 136 times the weights off again: 17 m, where
+// m is the block's largest value, eight steps. Both sums come to at most 143 / 136 of that, and a tensor core
+// cuts off what is below 2 e of each: 4.2 e sum_j w_j 17 m_j / sum_j w_j; about twice as much is allowed.
+// fp16 has no small exponents: below 2^-14 a rounding errs by a = 2^-25 absolutely, so a sum_j |v_j| / sum_j
+// w_j and once more a for the result are added.
+// Bounds do not see errors that are small everywhere, so the whole must also be near in the Euclidean norm:
+// 4e-3 for bf16 (two roundings of relative size u / sqrt(3), with a margin), an eighth of it for fp16, 2^-24
 // * 2^6 for fp32.
 #pragma once
 
