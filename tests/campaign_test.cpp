@@ -155,6 +155,14 @@ TEST_F(SweepOverRanks, OfWhichOneIsKilledComesToTheSame) {
   EXPECT_EQ(results("lost"), results("alone"));
 }
 
+TEST_F(SweepOverRanks, ReadsNoMessageOutOfARankThatMayBeLost) {
+  scenario("a.toml", 2);
+  const std::string told =
+      mpirun(2) + "--mca mpi_show_mca_params enviro " + sweep_of(path("scenarios"), "a", "");
+  ASSERT_EQ(start(told).finish().text(), "exit 0") << text("errors");
+  EXPECT_THAT(text("errors"), HasSubstr("btl_vader_single_copy_mechanism=none"));
+}
+
 TEST_F(SweepOverRanks, HandsOutTwoOrdersAtATimeSoThatALostOneHoldsUpNoMore) {
   scenario("a.toml", 2);
   scenario("b.toml", 40);
