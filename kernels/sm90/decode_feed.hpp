@@ -139,6 +139,7 @@ class OwnFeed {
   struct Turn {};
 
   DROUGHT_DEVICE static void init(const Maps&, std::uint32_t) {}
+  DROUGHT_DEVICE static void foresee(const drought::DecodeArguments&, const Maps&, const DecodeShare&) {}
 
   DROUGHT_DEVICE OwnFeed(const drought::DecodeArguments& given, const Maps&, const DecodeWork& work,
                          const DecodeWalk& walk, std::uint32_t shared, Turn&)

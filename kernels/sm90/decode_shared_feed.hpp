@@ -29,6 +29,8 @@ class SharedFeed {
     __syncthreads();
   }
 
+  DROUGHT_DEVICE static void foresee(const drought::DecodeArguments&, const Maps&, const DecodeShare&) {}
+
   DROUGHT_DEVICE SharedFeed(const drought::DecodeArguments& given, const Maps&, const DecodeWork& work,
                             const DecodeWalk& walk, std::uint32_t shared, Turn& turn)
       : given_(given),

@@ -22,7 +22,7 @@ struct Tensor {
 };
 
 /// Boxes of 64 columns of one head, `box_tokens` rows; see corner_of(). To bring 256 B into the L2 cache
-/// where a line is wanted would cost windows of 72 columns a tenth, and gains nothing elsewhere.
+/// where a line is wanted would cost windows of 72 columns a tenth, and gains nothing elsewhere on an H200.
 bool describe(CUtensorMap& map, const Tensor& tensor, int box_tokens) {
   const auto heads = static_cast<std::uint64_t>(tensor.heads),
              longest = static_cast<std::uint64_t>(tensor.longest);

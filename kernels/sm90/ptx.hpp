@@ -166,7 +166,8 @@ DROUGHT_DEVICE void store_matrices(std::uint32_t row_address, const std::uint32_
                : "memory");
 }
 
-/// Within two units in the last place, of positive x; the logarithm within 2^-22, or two units.
+/// Of positive x: within a unit in the last place, and the logarithm within 2^-22, of itself where x is not
+/// between 0.5 and 2. Source: PTX ISA, rcp.approx and lg2.approx.
 DROUGHT_DEVICE float near_reciprocal(float x) {
   float y;
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
