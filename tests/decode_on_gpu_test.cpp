@@ -21,6 +21,18 @@ std::string text_of(const Shape& s) {
          ", parts " + std::to_string(s.parts) + ", window " + std::to_string(s.window);
 }
 
+/// As served models have them.
+Shape served(std::size_t batch, std::size_t tokens, const std::string& cache) {
+  return {.cache = cache,
+          .seqlens = std::vector<std::size_t>(batch, tokens),
+          .page_size = 16,
+          .splits = 0,
+          .heads = 32,
+          .kv_heads = 8,
+          .head_dim = 128,
+          .body = "hopper"};
+}
+
 class HopperDecode : public testing::Test {
  protected:
   void SetUp() override {
@@ -127,14 +139,7 @@ TEST_F(HopperDecode, AgreesWithTheOracleWhereScoresGoFarUp) {
 // or is no more.
 TEST_F(HopperDecode, GivesTheSameBitsAgainUnderLoad) {
   for (const char* const cache : {"bf16", "fp8_e4m3", "int8", "q8_0", "q4_0"}) {
-    const DecodeAttention kernel({.cache = cache,
-                                  .seqlens = std::vector<std::size_t>(64, 1024),
-                                  .page_size = 16,
-                                  .splits = 0,
-                                  .heads = 32,
-                                  .kv_heads = 8,
-                                  .head_dim = 128,
-                                  .body = "hopper"});
+    const DecodeAttention kernel(served(64, 1024, cache));
     DeviceMemory memory(*device_, kernel);
     memory.run();
     const auto first = memory.host();
@@ -148,13 +153,7 @@ TEST_F(HopperDecode, GivesTheSameBitsAgainUnderLoad) {
 // A launch may begin while the kernel before still runs, and must not read what that one has yet to write.
 TEST_F(HopperDecode, ReadsWhatTheKernelBeforeWrote) {
   for (const std::size_t batch : {1, 64}) {
-    const DecodeAttention kernel({.seqlens = std::vector<std::size_t>(batch, 4096),
-                                  .page_size = 16,
-                                  .splits = 0,
-                                  .heads = 32,
-                                  .kv_heads = 8,
-                                  .head_dim = 128,
-                                  .body = "hopper"});
+    const DecodeAttention kernel(served(batch, 4096, "bf16"));
     DeviceMemory before(*device_, kernel, 41), memory(*device_, kernel, 42);
     before.run();
     memory.run();

@@ -41,10 +41,7 @@ class MiscomputesInAPinch final : public Workload {
 };
 
 TEST(Fuzz, NamesACommandThatStrikesTwoKindsOfFaultAgain) {
-  WorkloadEntry entry =
-      entry_of<WorkloadEntry, Workload, MiscomputesInAPinch>("miscomputes_in_a_pinch", "a test's own");
-  entry.drawn = MiscomputesInAPinch::drawn;
-  const TestCatalogues known({entry});
+  const TestCatalogues known({drawn_line<MiscomputesInAPinch>("miscomputes_in_a_pinch")});
   const Catalogues catalogues = known.catalogues();
   Myself myself(order_doer(catalogues));
   const FuzzResult found =
@@ -93,9 +90,7 @@ class SlipsForATime final : public Workload {
 };
 
 TEST(Fuzz, NamesTheDrawsThemselvesWhereNoFileFailsAlike) {
-  WorkloadEntry entry = entry_of<WorkloadEntry, Workload, SlipsForATime>("slips_for_a_time", "a test's own");
-  entry.drawn = SlipsForATime::drawn;
-  const TestCatalogues known({entry});
+  const TestCatalogues known({drawn_line<SlipsForATime>("slips_for_a_time")});
   const Catalogues catalogues = known.catalogues();
   const FuzzOptions options{.seed = test_seed(), .runs = 2000, .set = {{"text", "\"two words\""}}};
   const auto found = [&] {

@@ -113,11 +113,7 @@ class EndsItsWorker final : public Workload {
 };
 
 const TestCatalogues& with_deadly() {
-  static const TestCatalogues catalogues([] {
-    WorkloadEntry entry = entry_of<WorkloadEntry, Workload, EndsItsWorker>("ends_its_worker", "a test's own");
-    entry.drawn = EndsItsWorker::drawn;
-    return std::vector<WorkloadEntry>{entry};
-  }());
+  static const TestCatalogues catalogues({drawn_line<EndsItsWorker>("ends_its_worker")});
   return catalogues;
 }
 
@@ -149,10 +145,7 @@ class TakesTheDeviceForItsOwn final : public Workload {
 };
 
 TEST(Fuzz, DrawsEveryKindOfFaultAndValuesOfOptionsAndShrinksTheDevice) {
-  WorkloadEntry entry =
-      entry_of<WorkloadEntry, Workload, TakesTheDeviceForItsOwn>("takes_the_device", "a test's own");
-  entry.drawn = TakesTheDeviceForItsOwn::drawn;
-  const TestCatalogues known({entry});
+  const TestCatalogues known({drawn_line<TakesTheDeviceForItsOwn>("takes_the_device")});
   const Catalogues catalogues = known.catalogues();
   Myself myself(order_doer(catalogues));
   const FuzzResult found = fuzz("takes_the_device", catalogues, {.seed = test_seed(), .runs = 2000}, myself);

@@ -38,6 +38,14 @@ WorkloadEntry workload_line(std::string_view name) {
           }};
 }
 
+/// A workload of which scenarios are drawn, as a catalogue line: `drawn_line<Slips>("slips")`.
+template <typename Made>
+WorkloadEntry drawn_line(std::string_view name) {
+  WorkloadEntry entry = entry_of<WorkloadEntry, Workload, Made>(name, "a test's own");
+  entry.drawn = Made::drawn;
+  return entry;
+}
+
 inline constexpr const char* kDirect = "[device]\nprofile = 'h100-80g'\nwork = 'shapes'\n";
 
 /// The scenario in `toml`, under the name "test.toml". A title is added.
